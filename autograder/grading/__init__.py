@@ -1,0 +1,1 @@
+"""Grade a class: realign submissions, run them in a sandbox, examine them from outside, record the points."""
