@@ -124,7 +124,7 @@ class exercise:  # noqa: N801 - reads as a statement: `with exercise("causal_mas
 
 def _friendly(error: BaseException | None, traceback) -> CheckFailed | None:
     if isinstance(error, NotImplementedError):
-        return CheckFailed("not written yet: replace `raise NotImplementedError()` in the exercise's cell with your code")
+        return CheckFailed("not written yet: replace `raise NotImplementedError()` with your code")
     if isinstance(error, NameError) and traceback.tb_next is None:  # raised by the test itself, not by student code
         return CheckFailed(f"`{error.name}` does not exist yet: run the cell that defines it, then this one")
     return None
@@ -183,16 +183,17 @@ def expect_equal(got: Any, expected: Any, hint: str) -> None:
 def expect_close(got: Any, expected: Any, hint: str, *, tolerance: float | None = None) -> None:
     """Fail unless `got` has the shape and dtype of `expected` and differs by at most `tolerance` · max|expected|.
 
-    Nothing is broadcast. `hint` is shown when the values differ; a wrong type, shape or dtype says so itself. `tolerance`
-    is 1e-5 in float32 and 1e-10 in float64 unless given; integers and booleans must be equal. NaN equals NaN.
+    Nothing is broadcast. `hint` is shown when the values differ; a wrong type, shape or dtype says so. `tolerance` in float32 and 1e-10 in float64 unless given; integers and booleans must be equal. NaN equals NaN.
     """
     _count()
     if isinstance(expected, (bool, int, float)):
         if not isinstance(got, (bool, int, float, Tensor)) or (isinstance(got, Tensor) and got.dim() > 0):
             raise CheckFailed("the result should be a single number", f"got {describe(got)}\n{hint}")
-        got, expected = (torch.tensor(float(x), dtype=torch.float64) for x in (got, expected))
-        tolerance = TOLERANCE[torch.float32] if tolerance is None else tolerance
-    _compare(got, expected, hint, tolerance)
+        limit = (TOLERANCE[torch.float32] if tolerance is None else tolerance) * (abs(expected) or 1.0)
+        if not (abs(got - expected) <= limit or got == expected or (got != got and expected != expected)):
+            raise CheckFailed(hint, f"got {float(got):.6g}, expected {float(expected):.6g} (allowed: {limit:.1e})")
+    else:
+        _compare(got, expected, hint, tolerance)
 
 
 def expect_raises(error: type[Exception], fn: Callable, *args: Any, hint: str) -> None:
@@ -214,7 +215,7 @@ def expect_from_scratch(fn: Any, *forbidden: str) -> None:
     tree = ast.parse(textwrap.dedent(side.source(fn)))
     used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     used |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    used |= {a.name.split(".")[-1] for n in ast.walk(tree) if isinstance(n, (ast.Import, ast.ImportFrom)) for a in n.names}
+    used |= {node.name.split(".")[-1] for node in ast.walk(tree) if isinstance(node, ast.alias)}
     for name in forbidden:
         if name in used:
             raise CheckFailed(f"write this one from scratch: your code may not use `{name}`")
@@ -265,7 +266,7 @@ def _compare(got: Any, expected: Tensor, hint: str, tolerance: float | None) -> 
 
 def _difference(got: Tensor, expected: Tensor, wrong: Tensor) -> str:
     """Where the largest difference is and how large, and how many elements differ."""
-    if got.dim() == 0:  # both values stand above already
+    if got.dim() == 0:  # both values are shown already
         return ""
     gap = torch.where(wrong, (got.to(torch.complex128) - expected.to(torch.complex128)).abs(), 0.0)
     gap = torch.where(wrong & ~torch.isfinite(gap), math.inf, gap)
@@ -290,7 +291,7 @@ def _elements(value: Any) -> str:
 
 
 def describe(value: Any) -> str:
-    """A short picture of any value: dtype and shape of a tensor (and its elements where they are few), else its repr."""
+    """A short picture of any value: dtype and shape of a tensor, and its elements where they are few; else its repr."""
     if isinstance(value, Tensor):
         shape = f"{_dtype(value)} {tuple(value.shape)}"
         return f"{shape} {_elements(value.detach().cpu().tolist())}" if value.numel() <= 8 else shape
@@ -354,7 +355,8 @@ class Desk:
         try:
             return inspect.getsource(obj)
         except (OSError, TypeError):
-            raise CheckFailed(f"the source of {getattr(obj, '__name__', obj)} cannot be read: define it in its cell") from None
+            name = getattr(obj, "__name__", obj)
+            raise CheckFailed(f"the source of {name} cannot be read: define it in its cell") from None
 
 
 def _differentiable(x: Any) -> bool:
@@ -376,7 +378,7 @@ def on(other: Desk) -> Iterator[None]:
 
 
 def place(cls: Callable, *args: Any, **kwargs: Any) -> Any:
-    """Make ``cls(*args, **kwargs)`` where student code lives, for a test that hands an object, not plain data, to it."""
+    """Make ``cls(*args, **kwargs)`` where student code lives, for a test that hands it an object, not plain data."""
     return side.place(cls, *args, **kwargs)
 
 
