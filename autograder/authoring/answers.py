@@ -1,6 +1,6 @@
-"""Planted answers: the wrong ones that a lesson's tests must reject, and right ones in another style that they must accept.
+"""Planted answers: wrong ones that a lesson's tests must reject, right ones in another style that they must accept.
 
-A lesson's ``answers.py`` defines, for each exercise, functions or classes named like the exercise, each under a decorator::
+A lesson's ``answers.py`` defines functions or classes named like its exercises, each under a decorator::
 
     @wrong("divides by the head size, not by its root", says="square root of the head size")
     def scaled_dot_product(q, k, v, mask=None): ...
@@ -24,7 +24,7 @@ from autograder.errors import UserError
 
 @dataclass(frozen=True)
 class Answer:
-    """One planted answer: `code` defines `exercise`; a wrong one carries the words `says` that its failing check must say."""
+    """One planted answer: `code` defines `exercise`; the failing check of a wrong one must say the words `says`."""
 
     exercise: str
     code: str
@@ -47,7 +47,7 @@ def right(how: str) -> Callable:
 def read_answers(path: Path) -> list[Answer]:
     """The planted answers of one file, in order.
 
-    Raises: UserError, with file and line, for a definition without exactly one of the two decorators or a malformed one.
+    Raises: UserError, with file and line, for a definition without exactly one well-formed decorator.
     """
     try:
         text = path.read_text(encoding="utf-8")

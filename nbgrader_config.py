@@ -1,0 +1,27 @@
+"""The one nbgrader configuration: it maps nbgrader's steps on this repository's folders."""
+
+from pathlib import Path
+
+c = get_config()  # noqa: F821 - given by nbgrader
+
+root = Path(__file__).resolve().parent
+
+c.CourseDirectory.course_id = "attention-to-alignment"
+c.CourseDirectory.root = str(root)
+c.CourseDirectory.source_directory = "solutions"
+c.CourseDirectory.release_directory = "notebooks"
+c.CourseDirectory.submitted_directory = "class/submitted"
+c.CourseDirectory.autograded_directory = "class/autograded"
+c.CourseDirectory.feedback_directory = "class/feedback"
+c.CourseDirectory.solution_directory = "class/solution"
+c.CourseDirectory.db_url = f"sqlite:///{root / 'class' / 'gradebook.db'}"
+
+# Everything in a lesson's folder but the notebook would be copied to students: the source and the planted answers, too.
+c.CourseDirectory.ignore = [".ipynb_checkpoints", "*.pyc", "__pycache__", ".pytest_cache", ".DS_Store", "*.py", "*.tmp"]
+
+# nbgrader scores a test that wrote anything to stderr, a warning for example, as 0. Only an error is one.
+c.IgnorePattern.enabled = True
+c.IgnorePattern.pattern = r"(?s).*"
+
+c.ClearSolutions.code_stub = {"python": "# YOUR CODE HERE\nraise NotImplementedError()"}
+c.Execute.timeout = 60
