@@ -4,4 +4,7 @@ Importing this package needs torch, numpy and einops alone; a module that needs 
 """
 
 from utils.checks import *  # noqa: F403
+from utils.plots import *  # noqa: F403
 from utils.setup import *  # noqa: F403
+from utils.training import *  # noqa: F403
+from utils.widgets import *  # noqa: F403
