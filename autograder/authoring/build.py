@@ -182,8 +182,8 @@ def build(
 ) -> Built:
     """Build both notebooks of a lesson.
 
-    The student's notebook is made each time; the solution is executed, at `scale`, only when the source changed since it
-    last was, or with `force`.
+    The student's notebook is made each time; the solution is executed, at `scale`, only when the source changed since
+    it last was, or with `force`.
 
     Raises: LessonError, and nothing is written, for everything that the lint, the run or the size forbids.
     """

@@ -1,0 +1,44 @@
+# Everything runs on a fresh machine with Python 3.11 or newer; `.venv` is made when it is first needed.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lab build check clean
+
+help:  ## say what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
+
+demo: $(BIN)/.ready  ## build a lesson, grade a sample class, show the result
+	$(BIN)/autograder demo
+
+test: $(BIN)/.ready-dev  ## run all tests but the slow ones
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/autograder check
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(BIN)/.ready-dev  ## run the slow tests too
+	$(BIN)/python -m pytest
+
+lab: $(BIN)/.ready  ## open the student notebooks in JupyterLab
+	$(BIN)/jupyter lab notebooks
+
+build: $(BIN)/.ready  ## build every lesson's notebooks from its source
+	$(BIN)/autograder build
+
+check: $(BIN)/.ready  ## fail when a committed notebook is not what its source builds
+	$(BIN)/autograder check
+
+clean:  ## remove the environment and what the tests left
+	rm -rf .venv build *.egg-info
+
+# torch first and pinned: other packages that ask for torch then keep this build (the CPU build where there is one).
+$(BIN)/.ready: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(BIN)/.ready-dev: $(BIN)/.ready
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,parity]'
+	touch $@
