@@ -14,6 +14,7 @@ import ast
 import contextlib
 import hashlib
 import inspect
+import linecache
 import math
 import os
 import textwrap
@@ -183,7 +184,8 @@ def expect_equal(got: Any, expected: Any, hint: str) -> None:
 def expect_close(got: Any, expected: Any, hint: str, *, tolerance: float | None = None) -> None:
     """Fail unless `got` has the shape and dtype of `expected` and differs by at most `tolerance` · max|expected|.
 
-    Nothing is broadcast. `hint` is shown when the values differ; a wrong type, shape or dtype says so. `tolerance` in float32 and 1e-10 in float64 unless given; integers and booleans must be equal. NaN equals NaN.
+    Nothing is broadcast. `hint` is shown when the values differ; a wrong type, shape or dtype says so. `tolerance` is
+    1e-5 in float32 and 1e-10 in float64 unless given; integers and booleans must be equal. NaN equals NaN.
     """
     _count()
     if isinstance(expected, (bool, int, float)):
@@ -352,11 +354,14 @@ class Desk:
         return list(torch.autograd.grad(out, wanted, upstream, materialize_grads=True))
 
     def source(self, obj: Any) -> str:
-        try:
-            return inspect.getsource(obj)
-        except (OSError, TypeError):
-            name = getattr(obj, "__name__", obj)
-            raise CheckFailed(f"the source of {name} cannot be read: define it in its cell") from None
+        """The text of the function or class `obj`: its last definition in the cell or file that holds it."""
+        function = obj if inspect.isfunction(obj) else next(filter(inspect.isfunction, vars(obj).values()), None)
+        lines = linecache.getlines(inspect.unwrap(function).__code__.co_filename) if function else []
+        text = "".join(lines)
+        for node in reversed(list(ast.walk(ast.parse(text)))):
+            if getattr(node, "name", None) == obj.__name__ and not isinstance(node, ast.alias):
+                return ast.get_source_segment(text, node)
+        raise CheckFailed(f"the source of {obj.__name__} cannot be read: define it in its cell")
 
 
 def _differentiable(x: Any) -> bool:
