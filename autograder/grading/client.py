@@ -1,0 +1,390 @@
+"""The trusted end of the sandbox: starts a warm parent, forks kernels from it, runs cells and collects what they print.
+
+Everything that comes from the other side is bounded here as it arrives, checked, and turned into nbformat outputs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import json
+import os
+import resource
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from autograder.grading import sandbox, wire
+from autograder.grading.job import Limits, SandboxKind
+
+START_SECONDS = 180  # for the warm parent's imports
+GRACE_SECONDS = 1.0  # between asking a kernel to stop and ending it
+FLOOD_BYTES = 200 * 2**20  # printed by one cell: read and thrown away up to here, then the kernel is ended
+
+
+class SandboxError(Exception):
+    """The sandbox itself failed: no fault of the submission."""
+
+
+class KernelLost(Exception):
+    """The student's kernel is no more. Says in one sentence, for the student, why."""
+
+
+@dataclass
+class Outputs:
+    """The outputs of one cell, capped while they arrive."""
+
+    limits: Limits
+    items: list[dict] = field(default_factory=list)
+    cut: bool = False
+    _room: int = 0
+    _binary_room: int = 0
+    _shown: dict[str, dict] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._room, self._binary_room = self.limits.output_bytes, self.limits.figure_bytes
+
+    def stream(self, name: str, text: str) -> None:
+        """Add to stdout or stderr."""
+        text = self._fit(text)
+        if text and self.items and self.items[-1].get("name") == name:
+            self.items[-1]["text"] += text
+        elif text:
+            self.items.append({"output_type": "stream", "name": name, "text": text})
+
+    def error(self, name: str, message: str, traceback: list[str]) -> None:
+        """Add an exception. Always kept: it decides about the points."""
+        lines = [self._fit(line) for line in traceback[:1000]]
+        self.items.append({"output_type": "error", "ename": name[:200], "evalue": message[:2000], "traceback": lines})
+
+    def result(self, data: dict, count: int) -> None:
+        """Add the value of a cell's last expression."""
+        self.items.append({"output_type": "execute_result", "data": data, "metadata": {}, "execution_count": count})
+
+    def event(self, event: dict) -> None:
+        """Add what an untrusted kernel reports; what makes no sense is dropped."""
+        kind, data = event.get("event"), event.get("data")
+        if kind == "stream" and event.get("name") in ("stdout", "stderr") and isinstance(event.get("text"), str):
+            self.stream(event["name"], event["text"])
+        elif kind == "error" and isinstance(event.get("traceback"), list):
+            self.error(str(event.get("ename")), str(event.get("evalue")), [str(x)[:20_000] for x in event["traceback"]])
+        elif kind == "clear":
+            self.items.clear()
+            self._shown.clear()
+        elif kind in ("display_data", "execute_result") and isinstance(data, dict):
+            self._display(kind, data, event)
+
+    def _display(self, kind: str, data: dict, event: dict) -> None:
+        ident = event.get("display_id")
+        shown = {mime: kept for mime, value in data.items() if (kept := self._fit_mime(mime, value)) is not None}
+        if event.get("update") and isinstance(ident, str):
+            if ident in self._shown and shown:
+                self._shown[ident]["data"] = shown
+        elif shown:
+            output = {"output_type": kind, "data": shown, "metadata": {}}
+            if kind == "execute_result":
+                count = event.get("execution_count")
+                output["execution_count"] = count if type(count) is int else None
+            if isinstance(ident, str):
+                self._shown[ident] = output
+            self.items.append(output)
+
+    def _fit(self, text: str) -> str:
+        if len(text) > self._room:
+            text, self.cut = text[: self._room], True
+        self._room -= len(text)
+        return text
+
+    def _fit_mime(self, mime: str, value: Any) -> Any:
+        if mime.startswith("text/") or isinstance(value, str) and mime.endswith("xml"):
+            return (self._fit(value) or None) if isinstance(value, str) else None
+        size = len(value) if isinstance(value, str) else len(json.dumps(value))
+        if size > self._binary_room:
+            self.cut = True
+            return None
+        self._binary_room -= size
+        return value if isinstance(value, str) or mime.endswith("json") else None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a kernel cost, as its supervisor counted."""
+
+    cpu: float = 0.0  # of the kernel and all its descendants that were waited for
+    supervisor_cpu: float = 0.0
+    peak: int = 0  # bytes, beyond the warm parent
+    limit: str | None = None  # the limit that ended it
+
+
+class WarmParent:
+    """A warm parent process and the sandbox around it. One submission at a time."""
+
+    def __init__(self, kind: SandboxKind, limits: Limits, imports: list[str], env: dict[str, str], seal: bool = True):
+        """Start it. Raises SandboxError when it does not come up, UserError when there is no such sandbox here."""
+        sandbox.require(kind)
+        self.kind, self.limits, self.env, self.imports = kind, limits, env, imports
+        self.seal = seal and kind == "bwrap"
+        self.why_not = ""
+        self._folder: str | None = None
+        self._start()
+        if self.seal and (reason := self._trial()):
+            self.close()
+            self.seal, self.why_not = False, reason
+            self._start()
+
+    def _start(self) -> None:
+        here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with there:
+            argv = [sys.executable, "-P", "-m", "autograder.grading.warm", str(there.fileno())]
+            if self.kind == "bwrap":
+                argv = sandbox.plan(self.env, self.limits.scratch_mb).command(argv, sealed=self.seal)
+                env, self.scratch = {}, sandbox.SCRATCH
+            else:
+                self._folder = self.scratch = tempfile.mkdtemp(prefix="autograder-")
+                env = sandbox.environment() | self.env | {"HOME": f"{self._folder}/home", "TMPDIR": self._folder}
+                env["PYTHONPATH"] = os.pathsep.join(filter(None, map(str, sys.path)))
+            self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+            self._process = subprocess.Popen(
+                argv,
+                env=env | ({"PATH": os.environ.get("PATH", "")} if self.kind == "bwrap" else {}),
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
+                pass_fds=[there.fileno()],
+                start_new_session=True,
+            )
+        self._control = here
+        here.settimeout(START_SECONDS)
+        try:
+            here.send(json.dumps({"imports": self.imports, "seal": self.seal}).encode())
+            self.about = json.loads(here.recv(1 << 20))
+        except (OSError, ValueError) as error:
+            self._log.seek(0)
+            said = self._log.read()[-2000:].decode(errors="replace").strip()
+            self.close()
+            why = said.splitlines()[-1] if said else error
+            raise SandboxError(f"the sandboxed Python did not start: {why}") from None
+        if self.seal and self.about["threads"] != 1:
+            self.why_not = "the lesson's imports start threads, and a process with threads cannot be forked safely"
+            self.close()
+            self.seal = False
+            self._start()
+
+    def _trial(self) -> str:
+        """Why a kernel cannot be sealed here; empty when it can."""
+        try:
+            self.fork(self.limits).close()
+        except SandboxError as error:
+            return str(error)
+        return ""
+
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def describe(self) -> str:
+        return sandbox.describe(self.kind, self.seal, self.why_not or "no warm parent asked for")
+
+    def fork(self, limits: Limits) -> Kernel:
+        """A fresh kernel. Raises SandboxError."""
+        pairs = [socket.socketpair() for _ in range(2)]
+        (data, data_there), (control, control_there) = pairs
+        (out, out_there), (err, err_there) = os.pipe(), os.pipe()
+        theirs = [data_there.fileno(), control_there.fileno(), out_there, err_there]
+        order = {"seal": self.seal, "scratch": self.scratch, "limits": dataclasses.asdict(limits)}
+        try:
+            socket.send_fds(self._control, [json.dumps(order).encode()], theirs)
+        except OSError as error:
+            raise SandboxError(f"the warm parent has gone: {error}") from None
+        finally:
+            data_there.close()
+            control_there.close()
+            os.close(out_there)
+            os.close(err_there)
+        kernel = Kernel(data, control, out, err, limits)
+        kernel.wait_sealed()
+        return kernel
+
+    def close(self) -> None:
+        """End the warm parent and everything in its sandbox."""
+        self._control.close()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._log.close()
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class Kernel:
+    """One student's kernel. Not believed."""
+
+    def __init__(self, data: socket.socket, control: socket.socket, out: int, err: int, limits: Limits):
+        self.limits = limits
+        self.lost: str | None = None
+        self.report = Report()
+        self.cells_cpu = self.calls_cpu = 0.0  # as the kernel says
+        self.on_callback: Callable[[dict, list[memoryview]], tuple[dict, list]] | None = None
+        self._data, self._control = data, control
+        self._pipes = {out: "stdout", err: "stderr"}
+        self._reader = wire.Reader(limits.message_mb * wire.MB)
+        self._numbers = itertools.count(1)
+        self._flood = 0
+        self._poller = select.poll()
+        for descriptor in (data.fileno(), out, err):
+            self._poller.register(descriptor, select.POLLIN)
+        for pipe in self._pipes:
+            os.set_blocking(pipe, False)
+
+    def wait_sealed(self) -> None:
+        """Wait until the kernel is sealed and serves. Raises SandboxError."""
+        self._control.settimeout(START_SECONDS)
+        try:
+            answer = self._control.recv(1000)
+        except OSError:
+            answer = b""
+        if answer[:1] != b"+":
+            self._shut()
+            raise SandboxError(answer[1:].decode(errors="replace") or "the kernel did not start")
+
+    def request(self, message: dict, buffers: list, seconds: float, outputs: Outputs) -> tuple[dict, list, bool]:
+        """Send a request; return the reply, its buffers, and whether the kernel had to be interrupted first.
+
+        Raises KernelLost when no proper reply came: the kernel has been ended then.
+        """
+        if self.lost:
+            raise KernelLost(self.lost)
+        number = next(self._numbers)
+        deadline = time.monotonic() + seconds
+        self._flood = 0
+        try:
+            self._data.settimeout(max(seconds, 0.001))
+            wire.send(self._data, message | {"id": number}, buffers)
+            reply, data = self._wait(number, deadline, outputs)
+            if reply is not None:
+                return reply, data, False
+            self._order(b"I")
+            reply, data = self._wait(number, time.monotonic() + GRACE_SECONDS, outputs)
+            if reply is not None:
+                return reply, data, True
+            self._end(f"it was stopped after {seconds:.3g} s and did not react")
+        except wire.ProtocolError as error:
+            self._end(f"its kernel sent {error}")
+        except TimeoutError:
+            self._end("its kernel took no more messages")
+        except (OSError, EOFError):
+            self._end("")
+        raise KernelLost(self.lost)
+
+    def _wait(self, number: int, deadline: float, outputs: Outputs) -> tuple[dict | None, list]:
+        """The reply to request `number`, or None at the deadline. EOFError when the kernel hangs up."""
+        while (left := deadline - time.monotonic()) > 0:
+            for descriptor, _ in sorted(self._poller.poll(left * 1000), reverse=True):
+                if descriptor in self._pipes:
+                    self._drain(descriptor, outputs)
+                    continue
+                self._data.settimeout(0.1)
+                for message, buffers in self._reader.feed(self._receive()):
+                    if "id" not in message:
+                        self._event(message, buffers, outputs)
+                    elif message["id"] != number or type(message["id"]) is not int:
+                        raise wire.ProtocolError("a reply to another request")
+                    else:
+                        for pipe in list(self._pipes):
+                            self._drain(pipe, outputs)
+                        return message, buffers
+        return None, []
+
+    def _receive(self) -> bytes:
+        try:
+            data = self._data.recv(1 << 20)
+        except TimeoutError:
+            return b""
+        if not data:
+            raise EOFError
+        self._count_flood(len(data))
+        return data
+
+    def _event(self, message: dict, buffers: list, outputs: Outputs) -> None:
+        if message.get("event") != "callback":
+            outputs.event(message)
+        elif self.on_callback is not None:
+            reply, data = self.on_callback(message, buffers)
+            self._data.settimeout(self.limits.call_seconds)
+            wire.send(self._data, reply, data)
+        else:
+            raise wire.ProtocolError("a callback that nobody gave")
+
+    def _drain(self, pipe: int, outputs: Outputs) -> None:
+        """Take what code below Python printed."""
+        try:
+            while data := os.read(pipe, 1 << 16):
+                self._count_flood(len(data))
+                outputs.stream(self._pipes[pipe], data.decode(errors="replace"))
+            self._poller.unregister(pipe)  # at its end
+            del self._pipes[pipe]
+            os.close(pipe)
+        except BlockingIOError:
+            pass
+
+    def _count_flood(self, size: int) -> None:
+        self._flood += size
+        if self._flood > FLOOD_BYTES + self.limits.message_mb * wire.MB:
+            raise wire.ProtocolError("more output than any cell should")
+
+    def _order(self, order: bytes) -> None:
+        with contextlib.suppress(OSError):
+            self._control.send(order)
+
+    def _end(self, why: str) -> None:
+        """End the kernel; say why it is lost: what the supervisor knows comes first."""
+        self.close()
+        known = {
+            "memory": f"it used more than {self.limits.memory_mb} MB of memory",
+            "processes": f"it started more than {self.limits.processes} processes and threads",
+        }
+        self.lost = known.get(self.report.limit or "") or why or f"its Python process ended{self._how()}"
+
+    def _how(self) -> str:
+        status = self._status
+        if status is None or status == 0:
+            return ""
+        return f" by signal {signal.Signals(-status).name}" if status < 0 else f" with exit status {status}"
+
+    _status: int | None = None
+
+    def close(self) -> Report:
+        """End the kernel and all its processes; return what they cost."""
+        if self.lost is None:
+            self.lost = "it was over"
+            self._order(b"K")
+            self._control.settimeout(30)
+            try:
+                said = json.loads(self._control.recv(1 << 16))
+                self._status = said.pop("status")
+                self.report = Report(**said)
+            except (OSError, ValueError):
+                pass
+            self._shut()
+        return self.report
+
+    def _shut(self) -> None:
+        self._data.close()
+        self._control.close()
+        for pipe in self._pipes:
+            os.close(pipe)
+        self._pipes.clear()
+
+
+def own_cpu() -> float:
+    """CPU seconds of this process."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
