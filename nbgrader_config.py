@@ -1,10 +1,15 @@
 """The one nbgrader configuration: it maps nbgrader's steps on this repository's folders."""
 
+import os
+import sys
 from pathlib import Path
 
 c = get_config()  # noqa: F821 - given by nbgrader
 
 root = Path(__file__).resolve().parent
+(root / "class").mkdir(exist_ok=True)
+# nbgrader runs `alembic` by name when it makes a gradebook; it is installed beside the Python that runs this.
+os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
 
 c.CourseDirectory.course_id = "attention-to-alignment"
 c.CourseDirectory.root = str(root)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +102,6 @@ def assemble(course: Course, lesson: Lesson) -> NotebookNode:
             cell.source = _FETCH.format(repository=repository, version=version) + cell.source
         if cell.cell_type == "code":
             cell.metadata["tags"] = [*cell.metadata.get("tags", []), "raises-exception"]
-    notebook.metadata["attention_to_alignment"] = {"source_sha256": lesson.digest}
     return notebook
 
 
@@ -137,7 +137,6 @@ def execute(notebook: NotebookNode, folder: Path, scale: str, on_cell: Callable[
     )
     client.execute(env={**os.environ, "COURSE_SCALE": scale, "PYDEVD_DISABLE_FILE_VALIDATION": "1"})
     notebook.metadata = kept
-    notebook.metadata["attention_to_alignment"]["scale"] = scale
     for cell, cell_tags in zip(notebook.cells, tags, strict=True):
         if cell_tags:
             cell.metadata["tags"] = cell_tags
@@ -182,15 +181,15 @@ def build(
 ) -> Built:
     """Build both notebooks of a lesson.
 
-    The student's notebook is made each time; the solution is executed, at `scale`, only when the source changed since
-    it last was, or with `force`.
+    The student's notebook is made each time; the solution is executed only when its source changed since it last was,
+    when it was executed at another `scale`, or with `force`.
 
     Raises: LessonError, and nothing is written, for everything that the lint, the run or the size forbids.
     """
     lesson = load(course, name)
     plain = assemble(course, lesson)
     files = {course.student(name): serialise(release(plain))}
-    executed = force or not is_current(course, lesson, plain)
+    executed = force or executed_scale(course, lesson, plain) != scale
     if executed:
         try:
             solved = execute(plain, course.solution(name).parent, scale, on_cell)
@@ -218,16 +217,20 @@ def _failed(lesson: Lesson, notebook: NotebookNode, error: CellExecutionError) -
     return Problem(lesson.path, lines[0] if lines else 1, f"this cell fails: {error.ename}: {error.evalue}")
 
 
-def is_current(course: Course, lesson: Lesson, plain: NotebookNode) -> bool:
-    """Whether the executed notebook on disk was made from exactly these cells."""
-    path = course.solution(lesson.name)
+def executed_scale(course: Course, lesson: Lesson, plain: NotebookNode) -> str | None:
+    """The scale at which the notebook on disk was executed from exactly these cells; None where it was not.
+
+    The scale is read from what the set-up cell printed: whatever metadata holds, nbgrader copies into the release.
+    """
     try:
-        solved = nbformat.read(path, as_version=4)
-    except (OSError, ValueError, nbformat.reader.NotJSONError):
-        return False
-    if solved.metadata.get("attention_to_alignment", {}).get("source_sha256") != lesson.digest:
-        return False
-    return [(cell.id, cell.source) for cell in solved.cells] == [(cell.id, cell.source) for cell in plain.cells]
+        solved = nbformat.read(course.solution(lesson.name), as_version=4)
+    except (OSError, ValueError):
+        return None
+    if [(cell.id, cell.source) for cell in solved.cells] != [(cell.id, cell.source) for cell in plain.cells]:
+        return None
+    printed = "".join(o.get("text", "") for c in solved.cells if c.id == "setup" for o in c.outputs)
+    found = re.search(r"at (\w+) scale", printed)
+    return found[1] if found else None
 
 
 def check(course: Course, name: str) -> list[str]:
@@ -241,9 +244,9 @@ def check(course: Course, name: str) -> list[str]:
     student = course.student(name)
     if not student.is_file() or student.read_bytes() != serialise(release(plain)):
         stale.append(f"{student.relative_to(course.root)} is not what its source builds: run `autograder build {name}`")
-    if not is_current(course, lesson, plain):
+    if executed_scale(course, lesson, plain) in (None, "smoke"):
         solution = course.solution(name).relative_to(course.root)
-        stale.append(f"{solution} was not executed from this source: run `autograder build {name}`")
+        stale.append(f"{solution} was not executed from this source at full scale: run `autograder build {name}`")
     return stale
 
 

@@ -6,7 +6,7 @@ import ast
 import hashlib
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import jupytext
@@ -97,7 +97,6 @@ class Lesson:
     name: str
     path: Path
     cells: list[Cell]
-    digest: str = field(repr=False)
 
     @property
     def answers(self) -> dict[str, Cell]:
@@ -133,7 +132,7 @@ def read_lesson(path: Path) -> Lesson:
         Cell(cell.cell_type, cell.source, dict(cell.metadata), line)
         for cell, line in zip(notebook.cells, markers, strict=True)
     ]
-    return Lesson(path.stem, path, cells, hashlib.sha256(text.encode()).hexdigest())
+    return Lesson(path.stem, path, cells)
 
 
 def _check_header(path: Path, number: int, line: str) -> None:

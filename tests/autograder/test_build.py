@@ -15,7 +15,7 @@ from autograder.authoring.lesson import LessonError
 
 @pytest.fixture
 def built(course):
-    build(course, NAME, scale="smoke")
+    build(course, NAME)
     return course
 
 
@@ -50,11 +50,18 @@ def test_building_from_nothing_gives_the_same_student_bytes(built):
 
 def test_nbgrader_releases_the_same_bytes(built):
     ours = built.student(NAME).read_bytes()
-    (built.root / "class").mkdir()
     command = [sys.executable, "-m", "nbgrader", "generate_assignment", NAME, "--force"]
-    subprocess.run(command, cwd=built.root, check=True, capture_output=True)
+    done = subprocess.run(command, cwd=built.root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     assert built.student(NAME).read_bytes() == ours
     assert [path.name for path in built.student(NAME).parent.iterdir()] == [f"{NAME}.ipynb"]
+
+
+def test_another_scale_is_executed_again_and_smoke_is_not_for_readers(built):
+    assert build(built, NAME, scale="smoke").executed
+    (stale,) = check(built, NAME)
+    assert "at full scale" in stale
+    assert build(built, NAME).executed and check(built, NAME) == []
 
 
 def test_check_says_what_is_stale(built):
