@@ -1,0 +1,32 @@
+"""A foreign nbgrader course, built once for all tests; each test gets a copy of its own."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from foreign import course
+
+
+@pytest.fixture(scope="session")
+def foreign_master(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The released course, with nothing handed in. Not to be changed."""
+    return course.build(tmp_path_factory.mktemp("foreign") / "course")
+
+
+@pytest.fixture
+def copy_course(foreign_master: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """A function that makes a copy of the course under the name it is given."""
+
+    def copy(name: str = "course") -> Path:
+        return Path(shutil.copytree(foreign_master, tmp_path / name))
+
+    return copy
+
+
+@pytest.fixture
+def foreign_course(copy_course: Callable[[str], Path]) -> Path:
+    """The course, with the honest class's submissions handed in."""
+    folder = copy_course("course")
+    course.hand_in_honest(folder)
+    return folder
