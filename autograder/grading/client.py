@@ -282,6 +282,9 @@ class Kernel:
             self._end("its kernel took no more messages")
         except (OSError, EOFError):
             self._end("")
+        except BaseException:  # in the middle of a message: there is no way on
+            self._end("its test was stopped")
+            raise
         raise KernelLost(self.lost)
 
     def _wait(self, number: int, deadline: float, outputs: Outputs) -> tuple[dict | None, list]:

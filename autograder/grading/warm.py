@@ -150,9 +150,10 @@ class Watch:
         usage = [status for pid in pids if (status := _status(pid))]
         if sum(status["Threads"] for status in usage) > self.limits["processes"]:
             return "processes"
-        memory = sum(status.get("RssAnon", 0) + status.get("RssShmem", 0) for status in usage) - self.base
+        sizes = [status.get("RssAnon", 0) + status.get("RssShmem", 0) for status in usage]
+        memory = sum(max(size - self.base, 0) for size in sizes)  # at least: forked processes share some pages
         most = self.limits["memory_mb"] * 2**20
-        if memory > most:  # pages that forked processes share were counted more than once
+        if sum(sizes) - self.base > most:  # at most
             memory = sum(map(_private, pids))
         self.peak = max(self.peak, memory)
         return "memory" if memory > most else None

@@ -1,0 +1,402 @@
+"""The examiner: runs test cells where no student code ever runs.
+
+A test cell is executed in a copy of the lesson's *prelude*: what the released notebook itself defines and may be
+trusted. Every other name that it uses is asked of the student's kernel: plain data comes by value, anything else as a
+`Handle`.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import contextlib
+import io
+import linecache
+import random
+import signal
+import symtable
+import sys
+import time
+import traceback
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from autograder.grading import wire
+from autograder.grading.client import GRACE_SECONDS, Outputs
+from autograder.grading.handles import Handle, Line, OutOfTime, RemoteError, is_handle, path_of
+from autograder.grading.job import Limits, Outcome
+
+_SEEDS = (("random", "seed"), ("numpy.random", "seed"), ("torch", "manual_seed"))
+
+
+def is_test(cell: dict) -> bool:
+    """Whether a notebook's cell is one that nbgrader scores by running it."""
+    mark = cell.get("metadata", {}).get("nbgrader", {})
+    return cell.get("cell_type") == "code" and bool(mark.get("grade")) and not mark.get("solution")
+
+
+def grade_id(cell: dict) -> str:
+    return cell.get("metadata", {}).get("nbgrader", {}).get("grade_id", "")
+
+
+def source_of(cell: dict) -> str:
+    source = cell.get("source", "")
+    return source if isinstance(source, str) else "".join(source)
+
+
+def parse(source: str) -> ast.Module:
+    """The syntax tree of a cell; IPython's own lines (`%matplotlib inline`, `!ls`) are passed over. Or SyntaxError."""
+    try:
+        return ast.parse(source)
+    except SyntaxError:
+        plain = "\n".join("" if line.lstrip()[:1] in ("%", "!") else line for line in source.split("\n"))
+        return ast.parse(plain)
+
+
+def bound_names(nodes: list[ast.stmt]) -> set[str]:
+    """Names that these statements bind at the top level."""
+    table = symtable.symtable(ast.unparse(ast.Module(nodes, [])), "cell", "exec")
+    return {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
+
+
+def global_names(nodes: list[ast.stmt]) -> set[str]:
+    """Names that these statements look up in the global namespace, at whatever depth."""
+    found = set()
+    tables = [symtable.symtable(ast.unparse(ast.Module(nodes, [])), "cell", "exec")]
+    while tables:
+        table = tables.pop()
+        tables += table.get_children()
+        top = table.get_type() == "module"
+        found |= {s.get_name() for s in table.get_symbols() if s.is_referenced() and (top or s.is_global())}
+    return found
+
+
+# --- the prelude -----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Prelude:
+    """What the examiner knows of a lesson before any submission. Built once for each bundle and worker."""
+
+    namespace: dict[str, Any] = field(default_factory=dict)
+    given: set[str] = field(default_factory=set)  # names that the release leaves to the student's side
+    since: dict[str, set[str]] = field(default_factory=dict)  # grade id -> names that the cells before it bind anew
+    wanted: set[str] = field(default_factory=set)  # names that the student's side may need from test cells
+
+
+def import_statements(release: dict) -> list[str]:
+    """The imports at the top level of the released notebook, test cells excepted."""
+    found: dict[str, None] = {}
+    for cell in release["cells"]:
+        if cell["cell_type"] == "code" and not is_test(cell):
+            with contextlib.suppress(SyntaxError):
+                for node in parse(source_of(cell)).body:
+                    if isinstance(node, (ast.Import, ast.ImportFrom)):
+                        found[ast.unparse(node)] = None
+    return list(found)
+
+
+def build_prelude(release: dict) -> Prelude:
+    """Run what the release itself may define: its imports, and from read-only cells the definitions and assignments
+    whose names are all known already. What draws random numbers is left to the student's side, whose numbers count."""
+    prelude = Prelude()
+    space = prelude.namespace
+    space |= {"__name__": "__main__", "__builtins__": builtins}
+    fresh: set[str] = set()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        for cell in release["cells"]:
+            if cell["cell_type"] != "code":
+                continue
+            try:
+                body = parse(source_of(cell)).body
+            except SyntaxError:
+                continue
+            if is_test(cell):
+                prelude.since[grade_id(cell)], fresh = fresh, set()
+                _imports_only(body, space)
+                continue
+            mark = cell["metadata"].get("nbgrader", {})
+            read_only = mark.get("locked") and not mark.get("solution")
+            prelude.wanted |= global_names(body)
+            for node in body:
+                names = bound_names([node])
+                if not _trusted(node, read_only, space):
+                    prelude.given |= names
+                    fresh |= names
+    for name in prelude.given:
+        space.pop(name, None)
+    return prelude
+
+
+def _imports_only(body: list[ast.stmt], space: dict) -> None:
+    """Imports of a test cell: run once here, so that each submission finds them loaded."""
+    for node in body:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            with contextlib.suppress(Exception):
+                exec(compile(ast.Module([node], []), "<import>", "exec"), dict(space))
+
+
+def _trusted(node: ast.stmt, read_only: bool, space: dict) -> bool:
+    """Run one statement of the release in the prelude if it may be; say whether its names are the prelude's now."""
+    is_import = isinstance(node, (ast.Import, ast.ImportFrom))
+    defines = isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign))
+    if not is_import and not (read_only and defines):
+        return not bound_names([node])
+    known = space.keys() | vars(builtins).keys() | bound_names([node])
+    if not is_import and not global_names([node]) <= known:
+        return False
+    before = _random_state()
+    try:
+        exec(compile(ast.Module([node], []), "<release>", "exec"), space)
+    except Exception:
+        return False
+    drawn = not isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not is_import and _random_state() != before
+    values = [space.get(name) for name in bound_names([node])]
+    return not drawn or all(_never_random(value) for value in values)
+
+
+def _random_state() -> tuple:
+    """Changes whenever a random number is drawn."""
+    state: tuple = (random.getstate(),)
+    if numpy := sys.modules.get("numpy"):
+        state += (numpy.random.get_state()[1].tobytes(), numpy.random.get_state()[2])
+    if torch := sys.modules.get("torch"):
+        state += (torch.get_rng_state().numpy().tobytes(),)
+    return state
+
+
+def _never_random(value: Any) -> bool:
+    return value is None or isinstance(value, (str, bool, type, types.FunctionType)) or "device" in type(value).__name__
+
+
+# --- what our own tests ask beside calls -----------------------------------------------------------------------------
+
+
+class Side:
+    """`utils.checks.side` while a test cell runs in the examiner."""
+
+    def __init__(self, line: Line, cells: list[str]):
+        self._line, self._cells = line, cells
+
+    def place(self, cls: Callable, *args: Any, **kwargs: Any) -> Handle:
+        return self._line.call(cls, args, kwargs, keep=True)
+
+    def gradients(self, fn: Callable, *inputs: Any, upstream: Any = None) -> list:
+        from utils import checks
+
+        return self._line.call(checks.gradients, (fn, *inputs), {"upstream": upstream})
+
+    def source(self, obj: Any) -> str:
+        """The definition in the submitted notebook's text: never asked of the student's process."""
+        path = path_of(obj) if is_handle(obj) else getattr(obj, "__qualname__", str(obj))
+        sources = definitions(self._cells)
+        if path not in sources:
+            from utils import checks
+
+            what = f"the source of {path}" if path else "the source of that object"
+            raise checks.CheckFailed(f"{what} cannot be read: define it once, in its cell, by `def` or `class`")
+        return sources[path]
+
+
+def definitions(cells: list[str]) -> dict[str, str]:
+    """Text of the functions and classes that the cells define at the top level, and of methods as "Class.method".
+
+    The last definition counts. A name that is bound in another way as well has no source.
+    """
+    found: dict[str, str] = {}
+    otherwise: set[str] = set()
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    for source in cells:
+        with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+            body = parse(source).body
+            otherwise |= bound_names([node for node in body if not isinstance(node, kinds)])
+            for node in body:
+                if not isinstance(node, kinds):
+                    continue
+                found[node.name] = ast.get_source_segment(source, node) or ""
+                for inner in node.body if isinstance(node, ast.ClassDef) else []:
+                    if isinstance(inner, kinds):
+                        found[f"{node.name}.{inner.name}"] = ast.get_source_segment(source, inner) or ""
+    return {path: text for path, text in found.items() if path.split(".")[0] not in otherwise}
+
+
+# --- test cells ------------------------------------------------------------------------------------------------------
+
+
+class _Capture(io.TextIOBase):
+    def __init__(self, outputs: Outputs, name: str):
+        self._outputs, self._name = outputs, name
+
+    def write(self, text: str) -> int:
+        self._outputs.stream(self._name, text)
+        return len(text)
+
+    def writable(self) -> bool:
+        return True
+
+
+class _InPlace(ast.NodeTransformer):
+    """`f(x)` as a statement of its own is called for what it does to x: let the examiner's x see it."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr:
+        call = node.value
+        if isinstance(call, ast.Call) and not (isinstance(call.func, ast.Name) and hasattr(builtins, call.func.id)):
+            name = ast.copy_location(ast.Name("__in_place__", ast.Load()), call.func)
+            node.value = ast.copy_location(ast.Call(name, [call.func, *call.args], call.keywords), call)
+        return node
+
+
+class Examiner:
+    """Runs the test cells of one submission, one after another, in one namespace."""
+
+    def __init__(self, prelude: Prelude, limits: Limits, cells: list[str]):
+        """`cells` are the sources of the submission's own code cells, which are read and never run."""
+        self.prelude, self.limits, self.cells = prelude, limits, cells
+        self.space = dict(prelude.namespace)
+        self._own: set[str] = set()  # bound by test cells
+
+    def run(
+        self, cell: dict, count: int, seconds: float, line: Line | None, why_no_line: str = ""
+    ) -> tuple[Outputs, Outcome]:
+        """Run a test cell within `seconds`. Without a `line` it fails for the reason given, if it needs one."""
+        outputs, ident, source = Outputs(self.limits), grade_id(cell), source_of(cell)
+        start, credit, error = time.monotonic(), None, None
+        if line is not None:
+            line.begin(outputs, start + seconds)
+        try:
+            with _alarm(seconds + 2 * GRACE_SECONDS):  # a call has its own clock: this one is for loops in the test
+                credit = self._execute(ident, source, count, line, why_no_line, outputs)
+        except (Exception, OutOfTime, SystemExit, KeyboardInterrupt) as raised:
+            error = raised
+        outcome = {"grade_id": ident, "passed": error is None, "credit": credit, "seconds": time.monotonic() - start}
+        if error is None:
+            return outputs, Outcome(**outcome)
+        if isinstance(error, OutOfTime):
+            error = TimeoutError(f"this test was stopped after {seconds:.3g} s")
+        elif isinstance(error, wire.ProtocolError):
+            error = RemoteError(f"the submission's process gave an answer that is none: {error}")
+        name = getattr(error, "remote_name", type(error).__name__) if isinstance(error, RemoteError) else None
+        name, message = name or type(error).__name__, _message(error)
+        outputs.error(name, message, _render(error))
+        hint = getattr(error, "hint", "")
+        hint = hint if isinstance(hint, str) else ""
+        return outputs, Outcome(**outcome, error=name, message=message[:2000], hint=hint[:2000])
+
+    def _execute(
+        self, ident: str, source: str, count: int, line: Line | None, why_no_line: str, outputs: Outputs
+    ) -> float | None:
+        """Run the cell; its partial credit, if its last expression is a number. Raises what the test raises."""
+        body = parse(source).body
+        self._own -= self.prelude.since.get(ident, set())
+        self._fetch(global_names(body), line, why_no_line)
+        last = body.pop() if body and isinstance(body[-1], ast.Expr) and not source.rstrip().endswith(";") else None
+        file = f"<test {ident}>"
+        linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+        tree = ast.fix_missing_locations(_InPlace().visit(ast.Module(body, [])))
+        value = None
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(contextlib.redirect_stdout(_Capture(outputs, "stdout")))
+            stack.enter_context(contextlib.redirect_stderr(_Capture(outputs, "stderr")))
+            if line is not None:
+                stack.enter_context(_shared_seeds(line))
+                self.space["__in_place__"] = _in_place(line)
+                if checks := sys.modules.get("utils.checks"):
+                    stack.enter_context(checks.on(Side(line, self.cells)))
+            try:
+                exec(compile(tree, file, "exec"), self.space)
+                if last is not None:
+                    value = eval(compile(ast.Expression(last.value), file, "eval"), self.space)
+            finally:
+                bound = bound_names(body)
+                self._own |= bound
+        if line is not None:
+            self._tell(bound & self.prelude.wanted, line)
+        if value is None:
+            return None
+        shown = "<an object of the submission>" if is_handle(value) else repr(value)
+        outputs.result({"text/plain": shown[:2000]}, count)
+        return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+    def _fetch(self, names: set[str], line: Line | None, why_no_line: str) -> None:
+        """Ask the student's side for the names that are neither the prelude's nor an earlier test's."""
+        mine = self.prelude.namespace.keys() | self._own | (vars(builtins).keys() - self.prelude.given)
+        asked = sorted(names - mine)
+        for name in asked:
+            self.space.pop(name, None)
+        if asked and line is None:
+            raise RemoteError(why_no_line)
+        if asked and line is not None:
+            self.space |= line.names(asked)
+
+    def _tell(self, names: set[str], line: Line) -> None:
+        """Let the student's later cells see what this test cell bound, where the release says that they use it."""
+        for name in sorted(names & self.space.keys()):
+            with contextlib.suppress(TypeError, ValueError, RemoteError):
+                line.define({name: self.space[name]})
+
+
+def _in_place(line: Line) -> Callable:
+    def call(function: Any, *args: Any, **kwargs: Any) -> Any:
+        if is_handle(function):
+            return line.call_in_place(function, args, kwargs)
+        return function(*args, **kwargs)
+
+    return call
+
+
+@contextlib.contextmanager
+def _shared_seeds(line: Line) -> Iterator[None]:
+    """A seed that a test sets is set on the student's side as well."""
+    saved = []
+
+    def both(module: str, name: str, original: Callable) -> Callable:
+        def seed(*args: Any, **kwargs: Any) -> Any:
+            line.do("seed", module, name, *args)
+            return original(*args, **kwargs)
+
+        return seed
+
+    for module, name in _SEEDS:
+        if owner := sys.modules.get(module):
+            saved.append((owner, name, getattr(owner, name)))
+            setattr(owner, name, both(module, name, getattr(owner, name)))
+    try:
+        yield
+    finally:
+        for owner, name, original in saved:
+            setattr(owner, name, original)
+
+
+@contextlib.contextmanager
+def _alarm(seconds: float) -> Iterator[None]:
+    """Raise OutOfTime in this thread, the main one, after `seconds`."""
+
+    def ring(*_: Any) -> None:
+        raise OutOfTime
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as another:
+        return f"<no text: {type(another).__name__}>"
+
+
+def _render(error: BaseException) -> list[str]:
+    """The traceback as nbformat keeps it: as the error wants it, else from the test cell's own frames on."""
+    own = getattr(error, "_render_traceback_", None)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith("<test ")]
+    mine = [line.rstrip("\n") for line in traceback.format_list(frames)]
+    if own is None:
+        return [*mine, *"".join(traceback.format_exception_only(error)).rstrip().splitlines()]
+    return [*mine, *own()] if isinstance(error, RemoteError) else list(own())

@@ -1,0 +1,407 @@
+"""One submission: its own cells to the sandbox, its test cells to the examiner, in the notebook's order.
+
+`run(job)` is what an executor calls, in whatever process or thread. It keeps one warm parent and one prelude at hand,
+for the bundle that it graded last, and forks a process of its own for each submission: a test that crashes, hangs, or
+changes what it imported costs nobody else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import resource
+import select
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.util import Finalize
+from pathlib import Path
+from typing import Any
+
+from autograder.errors import UserError
+from autograder.grading import examiner
+from autograder.grading.client import Kernel, KernelLost, Outputs, SandboxError, WarmParent, own_cpu
+from autograder.grading.handles import Line
+from autograder.grading.job import Job, Limits, Outcome, Result, Usage
+from autograder.grading.wire import Encoder
+
+MARGIN_SECONDS = 30  # beyond the notebook's own time, before the whole submission is given up
+MAX_KERNELS = 6  # a submission that loses more than this many kernels runs no further
+_REPLAY_SHARE = 3  # replaying gets a third of what is left of the notebook's time
+_LIMIT_ERRORS: tuple[tuple[str, Callable[[Limits], str]], ...] = (
+    ("MemoryError", lambda limits: f"{limits.memory_mb} MB of memory"),
+    ("an't allocate memory", lambda limits: f"{limits.memory_mb} MB of memory"),
+    ("No space left on device", lambda limits: f"{limits.scratch_mb} MB of files"),
+    ("Too many open files", lambda limits: f"{limits.open_files} open files"),
+    ("File too large", lambda limits: f"{limits.scratch_mb} MB of files"),
+    ("Resource temporarily unavailable", lambda limits: f"{limits.processes} processes and threads"),
+)
+
+
+# --- what a worker keeps between submissions -------------------------------------------------------------------------
+
+
+@dataclass
+class _Station:
+    """A warm parent and a prelude, ready for submissions to one bundle."""
+
+    key: tuple
+    warm: WarmParent
+    prelude: examiner.Prelude
+    folder: str  # the bundle's files, for tests that read them
+
+    def close(self) -> None:
+        self.warm.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        for name, module in list(sys.modules.items()):  # another lesson may have a helper of the same name
+            if (getattr(module, "__file__", None) or "").startswith(self.folder):
+                del sys.modules[name]
+
+
+_station: _Station | None = None
+_lock = threading.RLock()  # the warm parent serves one submission at a time
+
+
+def close() -> None:
+    """Let go of the warm parent. A worker that ends does so by itself."""
+    global _station
+    with _lock:
+        if _station is not None and _station.key[-1] == os.getpid():  # in a fork it is the parent's
+            _station.close()
+        _station = None
+
+
+def _station_for(job: Job) -> _Station:
+    global _station
+    key = (job.bundle.key, job.sandbox, job.limits.scratch_mb, os.getpid())
+    if _station is not None and (_station.key != key or not _station.warm.alive()):
+        close()
+    if _station is None:
+        folder = tempfile.mkdtemp(prefix="autograder-examiner-")
+        release = json.loads(job.bundle.release)
+        imports = examiner.import_statements(release) if job.bundle.imports else []
+        warm = WarmParent(job.sandbox, job.limits, imports, job.bundle.env)
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the examiner forks, and compares on the CPU
+        os.environ["COURSE_SCALE"] = "smoke"
+        os.environ["MPLBACKEND"] = "agg"
+        _write_files(Path(folder), job.bundle.files)
+        with _inside(folder):
+            prelude = examiner.build_prelude(release)
+        if torch := sys.modules.get("torch"):
+            torch.set_num_threads(1)
+        _station = _Station(key, warm, prelude, folder)
+        Finalize(None, close, exitpriority=10)  # at the end of a worker process too, where atexit is not run
+    return _station
+
+
+@contextlib.contextmanager
+def _inside(folder: str):
+    """In the folder of the bundle's files, as a notebook would be."""
+    before = os.getcwd()
+    os.chdir(folder)
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+        os.chdir(before)
+
+
+def _write_files(folder: Path, files: dict[str, bytes]) -> None:
+    for name, content in files.items():
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise UserError(f"a lesson's file may not lie outside its folder: {name}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+# --- one job ---------------------------------------------------------------------------------------------------------
+
+
+def run(job: Job) -> Result:
+    """Run a submission and examine it. UserError when there is no sandbox; any other trouble is told in the result."""
+    start = time.monotonic()
+    with _lock:
+        try:
+            station = _station_for(job)
+            result = _in_a_fork(station, job)
+            if not station.warm.seal:  # nothing separates submissions in there: each has a parent of its own
+                close()
+        except SandboxError as error:
+            close()
+            result = Result(job.student, job.bundle.lesson, "failed", reason=str(error))
+    usage = dataclasses.replace(result.usage, wall=time.monotonic() - start)
+    return dataclasses.replace(result, usage=usage)
+
+
+def _in_a_fork(station: _Station, job: Job) -> Result:
+    """Conduct the job in a forked process, which gets the notebook's time and a bit, and no more."""
+    read, write = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # a fork while other threads run: ours only need the pipe
+        pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            os.close(read)
+            with os.fdopen(write, "wb") as pipe:
+                result = _conduct_safely(station, job)
+                pipe.write(json.dumps(result.as_dict()).encode())
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(write)
+    deadline = time.monotonic() + job.limits.notebook_seconds + MARGIN_SECONDS
+    data = bytearray()
+    with os.fdopen(read, "rb", buffering=0) as pipe:
+        while (left := deadline - time.monotonic()) > 0 and select.select([pipe], [], [], left)[0]:
+            piece = pipe.read(1 << 20)
+            if not piece:
+                break
+            data += piece
+    if left <= 0:
+        os.kill(pid, signal.SIGKILL)
+    _, status, usage = os.wait4(pid, 0)
+    try:
+        result = Result.from_dict(json.loads(data))
+    except ValueError:
+        close()  # it may be in the middle of something
+        reason = "did not end in time" if left <= 0 else f"ended early (status {os.waitstatus_to_exitcode(status)})"
+        return Result(job.student, job.bundle.lesson, "failed", reason=f"the examiner's process {reason}")
+    cpu = usage.ru_utime + usage.ru_stime
+    return dataclasses.replace(result, usage=dataclasses.replace(result.usage, examiner_cpu=cpu))
+
+
+def _conduct_safely(station: _Station, job: Job) -> Result:
+    try:
+        return _Conductor(station, job).conduct()
+    except SandboxError as error:
+        return Result(job.student, job.bundle.lesson, "failed", reason=str(error))
+    except Exception as error:
+        traceback.print_exc()
+        return Result(job.student, job.bundle.lesson, "failed", reason=f"{type(error).__name__} in the grader: {error}")
+
+
+@dataclass
+class _Conductor:
+    """Goes through one notebook. Lives in the forked process."""
+
+    station: _Station
+    job: Job
+    kernel: Kernel | None = None
+    line: Line | None = None
+    kernels: list[Kernel] = field(default_factory=list)
+    done: list[tuple[str, int]] = field(default_factory=list)  # cells that a new kernel has to run again
+    sentences: list[str] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    cells_cpu: float = 0.0
+    calls_cpu: float = 0.0
+    why_none: str = ""  # why there will be no kernel any more
+
+    def conduct(self) -> Result:
+        job = self.job
+        os.environ["COURSE_SEED"] = job.seed
+        _limit_memory(job)
+        self.deadline = time.monotonic() + job.limits.notebook_seconds
+        notebook = json.loads(job.submission)
+        cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+        own = [examiner.source_of(cell) for cell in cells if not examiner.is_test(cell)]
+        tests = examiner.Examiner(self.station.prelude, job.limits, own)
+        with _inside(self.station.folder):
+            for count, cell in enumerate(cells, 1):
+                source = examiner.source_of(cell)
+                if not source.strip():
+                    outputs = Outputs(job.limits)
+                    if examiner.is_test(cell):
+                        self.outcomes.append(Outcome(examiner.grade_id(cell), True))
+                elif not examiner.is_test(cell):
+                    outputs = self._own_cell(source, count, f"cell {count}")
+                elif job.mode == "classic":
+                    outputs = self._classic_test(cell, source, count)
+                else:
+                    outputs = self._test(tests, cell, count)
+                for item in outputs.items:
+                    if item["output_type"] == "error" and (limit := _limit_in(item)):
+                        self._say(f"Cell {count} reached the limit of {limit(job.limits)}.")
+                if outputs.cut:
+                    self._say(f"The output of cell {count} was cut: it was too long.")
+                cell["execution_count"], cell["outputs"] = count, outputs.items
+        if self.kernel is not None:
+            self._let_go()
+        return Result(
+            job.student,
+            job.bundle.lesson,
+            "done",
+            notebook=json.dumps(notebook),
+            outcomes=tuple(self.outcomes),
+            limits_hit=tuple(self.sentences),
+            usage=self._usage(),
+            sandbox=self.station.warm.describe(),
+        )
+
+    # --- cells
+
+    def _own_cell(self, source: str, count: int, what: str) -> Outputs:
+        outputs = Outputs(self.job.limits)
+        if not self._ready():
+            outputs.error("NotRun", self.why_none, [f"This cell was not run: {self.why_none}"])
+            return outputs
+        seconds = min(self.job.limits.cell_seconds, self._left())
+        try:
+            reply, _, interrupted = self._run(source, count, seconds, outputs)
+        except KernelLost as lost:
+            self._let_go()
+            self._say(f"Running {what} was stopped: {lost}.")
+            outputs.error("Stopped", str(lost), [f"This cell was stopped: {lost}."])
+            return outputs
+        self.done.append((source, count))
+        if interrupted:
+            self._say(f"Running {what} was stopped after {seconds:.3g} s, the time limit of a cell.")
+            if not any(item["output_type"] == "error" for item in outputs.items):
+                outputs.error("TimeoutError", "time limit", ["This cell took longer than its time limit."])
+        return outputs
+
+    def _classic_test(self, cell: dict, source: str, count: int) -> Outputs:
+        """A test cell in the student's kernel, as nbgrader runs it."""
+        start, ident = time.monotonic(), examiner.grade_id(cell)
+        outputs = self._own_cell(source, count, f"the test {ident}")
+        errors = [item for item in outputs.items if item["output_type"] == "error"]
+        error = {"error": errors[0]["ename"], "message": errors[0]["evalue"]} if errors else {}
+        credit = None
+        for item in outputs.items:
+            if item["output_type"] == "execute_result":
+                with contextlib.suppress(ValueError, TypeError):
+                    credit = float(item["data"].get("text/plain"))
+        seconds = time.monotonic() - start
+        self.outcomes.append(Outcome(ident, not errors, credit=credit, seconds=seconds, **error))
+        return outputs
+
+    def _test(self, tests: examiner.Examiner, cell: dict, count: int) -> Outputs:
+        line = self.line if self._ready() else None
+        seconds = max(0.0, min(self.job.limits.cell_seconds, self._left()))
+        before = line.calls_cpu if line else 0.0
+        why = f"the submission's code could not be asked: {self.why_none}"
+        outputs, outcome = tests.run(cell, count, seconds, line, why)
+        if line:
+            self.calls_cpu += line.calls_cpu - before
+            if line.kernel.lost:
+                self._say(f"Code called by the test {outcome.grade_id} was stopped: {line.kernel.lost}.")
+                self._let_go()
+            elif outcome.error == "SubmissionLost":
+                self._say(f"In the test {outcome.grade_id}, {outcome.message}.")
+        if outcome.error == "TimeoutError" and seconds and outcome.seconds >= seconds:
+            self._say(f"The test {outcome.grade_id} was stopped after {seconds:.3g} s, the time limit of a cell.")
+        self.outcomes.append(outcome)
+        return outputs
+
+    # --- kernels
+
+    def _left(self) -> float:
+        return self.deadline - time.monotonic()
+
+    def _ready(self) -> bool:
+        """Have a kernel that has run every cell so far which did not cost one. False when that is over for good."""
+        while self.kernel is None and not self.why_none:
+            if self._left() <= 0:
+                self.why_none = "the time limit of the notebook was reached"
+            elif len(self.kernels) >= MAX_KERNELS:
+                self.why_none = f"its Python process had to be replaced {MAX_KERNELS - 1} times"
+            else:
+                self._start_kernel()
+            if self.why_none:
+                self._say(f"The rest of the notebook was not run: {self.why_none}.")
+        if self.kernel is not None and self._left() <= 0:
+            self._let_go()
+            return self._ready()
+        return self.kernel is not None
+
+    def _start_kernel(self) -> None:
+        self.kernel = self.station.warm.fork(self.job.limits)
+        self.kernels.append(self.kernel)
+        self.line = Line(self.kernel, self.job.limits)
+        ignored = Outputs(self.job.limits)
+        try:
+            if files := {**self.job.files, **self.job.bundle.files}:
+                encoder = Encoder()
+                message = {"op": "files", "files": encoder.tree(files)}
+                self.kernel.request(message, encoder.buffers, self.job.limits.cell_seconds, ignored)
+            limit = time.monotonic() + self._left() / _REPLAY_SHARE
+            for source, count in self.done:
+                seconds = min(self.job.limits.cell_seconds, limit - time.monotonic())
+                self.kernel.request({"op": "cell", "source": source, "count": count}, [], max(seconds, 0.01), ignored)
+        except KernelLost as lost:
+            self._let_go()
+            self._say(f"Running the earlier cells once more was stopped: {lost}.")
+
+    def _run(self, source: str, count: int, seconds: float, outputs: Outputs) -> tuple[dict, list, bool]:
+        message = {"op": "cell", "source": source, "count": count}
+        reply, data, interrupted = self.kernel.request(message, [], seconds, outputs)
+        cpu = reply.get("cpu")
+        self.cells_cpu += cpu if type(cpu) is float and 0 <= cpu < 1e6 else 0.0
+        return reply, data, interrupted
+
+    def _let_go(self) -> None:
+        self.kernel.close()
+        self.kernel = self.line = None
+
+    # --- the record
+
+    def _say(self, sentence: str) -> None:
+        if sentence not in self.sentences and len(self.sentences) < 100:
+            self.sentences.append(sentence)
+
+    def _usage(self) -> Usage:
+        reports = [kernel.report for kernel in self.kernels]
+        total = sum(report.cpu for report in reports)
+        own = min(self.cells_cpu + self.calls_cpu, total)  # what the kernel says of itself, within what the system says
+        share = own / (self.cells_cpu + self.calls_cpu) if own else 0.0
+        return Usage(
+            cells_cpu=self.cells_cpu * share,
+            calls_cpu=self.calls_cpu * share,
+            kernel_cpu=total - own + sum(report.supervisor_cpu for report in reports),
+            examiner_cpu=own_cpu(),
+            peak_memory_mb=max((report.peak for report in reports), default=0) / 2**20,
+            kernels=len(self.kernels),
+        )
+
+
+def _limit_in(error: dict) -> Callable[[Limits], str] | None:
+    """The limit that an exception speaks of: the system's limits show as exceptions, not as an end."""
+    text = f"{error['ename']}: {error['evalue']}"
+    return next((name for pattern, name in _LIMIT_ERRORS if pattern in text), None)
+
+
+def _limit_memory(job: Job) -> None:
+    """What a test may allocate beyond what the worker holds: a huge answer must not take the machine down."""
+    with contextlib.suppress(OSError, ValueError):
+        text = Path("/proc/self/status").read_text()
+        data = int(text.partition("VmData:")[2].split()[0]) * 1024
+        room = (job.limits.memory_mb + 4 * job.limits.message_mb) * 2**20
+        resource.setrlimit(resource.RLIMIT_DATA, (data + room, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+
+
+def main(argv: list[str]) -> Any:
+    """`python -m autograder.grading.runner RELEASE SUBMISSION`: run one notebook and print its outcomes."""
+    from autograder.grading.job import Bundle
+
+    release, submission = (Path(path).read_text() for path in argv)
+    result = run(Job("student", Bundle("lesson", release), submission))
+    for outcome in result.outcomes:
+        print(f"{'passed' if outcome.passed else 'failed':7} {outcome.grade_id}  {outcome.hint or outcome.message}")
+    for sentence in (result.reason, *result.limits_hit):
+        print(sentence)
+    print(result.usage, result.sandbox, sep="\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
