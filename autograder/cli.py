@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from autograder.course import Course
 from autograder.errors import UserError
+
+if TYPE_CHECKING:
+    from autograder.grading.grade import ClassReport
 
 app = typer.Typer(
     help="Build the lessons of this course, audit their tests, grade a class.",
@@ -119,6 +124,117 @@ def _show_audit(name: str, findings: list) -> None:
             cells.append(" / ".join(counts))
         table.add_row(exercise, *cells)
     out.print(table)
+
+
+@app.command()
+def grade(
+    lesson: Annotated[str, typer.Argument(help="The lesson's name; in this course its number or slug will do.")],
+    course: Annotated[Path | None, typer.Option(help="An nbgrader course; default: this repository.")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Submissions at a time; default: one for each core.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler to grade on.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Grade this student alone; may be repeated.")] = None,
+    fresh: Annotated[bool, typer.Option(help="Run again what has a result already.")] = False,
+    classic: Annotated[bool, typer.Option(help="Run test cells in the student's kernel, as nbgrader does.")] = False,
+    sandbox: Annotated[str, typer.Option(help="bwrap, or none: student code then runs with your rights.")] = "bwrap",
+    timeout: Annotated[float | None, typer.Option(help="Seconds for one cell.")] = None,
+    memory: Annotated[int | None, typer.Option(help="MB for one submission.")] = None,
+) -> None:
+    """Grade the submissions of a lesson; resume what an earlier run left."""
+    from autograder.grading.grade import grade_class
+    from autograder.grading.job import Limits
+
+    if sandbox not in ("bwrap", "none"):
+        raise UserError(f"no sandbox {sandbox!r}: choose bwrap or none")
+    if (timeout is not None and timeout <= 0) or (memory is not None and memory <= 0):
+        raise UserError("--timeout and --memory must be above 0")
+    if sandbox == "none":
+        err.print("[yellow]no sandbox: student code runs with your rights and can read and change your files[/]")
+    root, name = (course, lesson) if course else _own(lesson)
+    chosen = {"cell_seconds": timeout, "memory_mb": memory}
+    report = _graded(
+        lambda on_event: grade_class(
+            root,
+            name,
+            jobs=jobs,
+            scheduler=scheduler,
+            only=only or (),
+            fresh=fresh,
+            mode="classic" if classic else "sealed",
+            sandbox=sandbox,
+            limits=Limits(**{key: value for key, value in chosen.items() if value is not None}),
+            on_event=on_event,
+        )
+    )
+    _show_class(report)
+    sys.exit(report.exit_code)
+
+
+def _own(lesson: str) -> tuple[Path, str]:
+    course = Course.find()
+    return course.root, course.choose([lesson])[0]
+
+
+def _graded(grade_with: Callable[[Callable], ClassReport]) -> ClassReport:
+    """Run the grading under a live line: done, running, failed, time left."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[state]}"))
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        bar = progress.add_task("grading", total=None, state="")
+
+        def show(event) -> None:
+            eta = "" if event.eta is None else f", about {event.eta:.0f} s left"
+            failed = f", {event.failed} failed" if event.failed else ""
+            state = f"{event.running} running{failed}{eta}"
+            progress.update(bar, completed=event.done + event.failed, total=event.total, state=state)
+
+        return grade_with(show)
+
+
+def _show_class(report: ClassReport) -> None:
+    """The closing table: points by exercise, total, the first hint; below it what could not be graded."""
+    table = Table(title=f"{report.lesson}: {report.graded} graded, {report.kept} kept, in {report.seconds:.1f} s")
+    table.add_column("student", no_wrap=True)
+    for number, points in enumerate(report.points.values(), 1):
+        table.add_column(f"{number}\n/{points:g}", justify="right")
+    table.add_column(f"total\n/{sum(report.points.values()):g}", justify="right")
+    table.add_column("first hint", overflow="fold", ratio=1)
+    for student in report.students.values():
+        if student.student in report.problems:
+            continue
+        scores = [
+            "?" if exercise in student.by_hand else f"{student.scores.get(exercise, 0):g}" for exercise in report.points
+        ]
+        hint = next((f"{escape(_short(name))}: {escape(text)}" for name, text in student.hints.items()), "")
+        table.add_row(escape(student.student), *scores, f"{student.total:g}", hint)
+    out.print(table)
+    names = ", ".join(f"{number} {escape(_short(name))}" for number, name in enumerate(report.points, 1))
+    out.print(f"exercises: {names}", style="dim")
+    if report.sandbox:
+        out.print(f"held by: {report.sandbox}", style="dim")
+    for student, reason in report.problems.items():
+        err.print(f"[red]✗[/] {escape(student)} could not be graded: {escape(reason)}")
+
+
+def _short(grade_id: str) -> str:
+    return grade_id.removeprefix("test_")
+
+
+@app.command()
+def demo(lesson: Annotated[str, typer.Argument(help="The lesson to show.")] = "04_self_attention") -> None:
+    """Build a lesson, grade a sample class of every kind of submission, show the result and say where it is."""
+    from autograder import demo as demonstration
+
+    course = Course.find()
+    (name,) = course.choose([lesson])
+    build([name])
+    folder = course.root / "build" / "demo"
+    samples = demonstration.prepare(course, name, folder)
+    out.print(f"[green]✓[/] a sample class of {len(samples)} in {folder.relative_to(course.root)}/class/submitted")
+    report = _graded(lambda on_event: demonstration.grade(folder, name, on_event))
+    _show_class(report)
+    for sample in samples:
+        out.print(f"  {sample.student}: {escape(sample.what)}", style="dim")
+    for what, path in demonstration.results(folder, name).items():
+        out.print(f"[green]✓[/] {what}: {path.relative_to(course.root)}")
 
 
 @app.command()

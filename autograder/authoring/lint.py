@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import symtable
 from collections.abc import Iterator
 
 from autograder.authoring.lesson import (
@@ -17,7 +18,7 @@ from autograder.authoring.lesson import (
 )
 
 POINTS = 20
-GRADE_ID = re.compile(r"[a-z][a-z0-9_]{0,63}")
+GRADE_ID = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 STUB = "# YOUR CODE HERE\nraise NotImplementedError()"
 SETUP = """\
 import torch
@@ -63,7 +64,7 @@ def _grading(lesson: Lesson) -> Found:
         if cell.grading.get("schema_version") != 3:
             yield cell.line, "schema_version must be 3"
         if not GRADE_ID.fullmatch(cell.grade_id):
-            yield cell.line, f"wrong grade id {cell.grade_id!r}: lower-case letters, digits and underscores"
+            yield cell.line, f"wrong grade id {cell.grade_id!r}: letters, digits and underscores"
         elif cell.grade_id in lines:
             yield cell.line, f"grade id {cell.grade_id!r} is taken by line {lines[cell.grade_id]}"
         lines.setdefault(cell.grade_id, cell.line)
@@ -170,11 +171,13 @@ def _tests(lesson: Lesson) -> Found:
                 values = [*node.args, *(keyword.value for keyword in node.keywords)]
                 if any(isinstance(value, ast.Lambda) for value in values):
                     yield at, f"a test hands `{node.func.id}` a lambda: only plain data crosses to student code"
-        assigned = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        own = _globals(cell)[1]
         for later in lesson.cells[index + 1 :]:
-            if later.kind == "code" and _parses(later):
-                for name in sorted(assigned & _free_names(later)):
+            if later.kind == "code" and not later.is_test and _parses(later):
+                reads, assigns = _globals(later)
+                for name in sorted((reads - assigns) & own):
                     yield later.line, f"uses `{name}`, which the test {cell.grade_id!r} assigns: tests run elsewhere"
+                own -= assigns
 
 
 def _opening(cell: Cell) -> Found:
@@ -268,9 +271,12 @@ def _definitions(cell: Cell) -> set[str]:
     return {node.name for node in cell.tree().body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
 
 
-def _free_names(cell: Cell) -> set[str]:
-    """Names that the cell reads and does not itself assign at its top level first (roughly: reads minus stores)."""
-    names = [node for node in ast.walk(cell.tree()) if isinstance(node, ast.Name)]
-    arguments = {node.arg for node in ast.walk(cell.tree()) if isinstance(node, ast.arg)}
-    stored = {node.id for node in names if isinstance(node.ctx, ast.Store)} | arguments
-    return {node.id for node in names if isinstance(node.ctx, ast.Load)} - stored
+def _globals(cell: Cell) -> tuple[set[str], set[str]]:
+    """The global names that the cell reads, functions in it included, and those that it assigns at its top level."""
+    top = symtable.symtable(cell.source, "cell", "exec")
+    tables, reads = [top], set()
+    while tables:
+        table = tables.pop()
+        tables += table.get_children()
+        reads |= {s.get_name() for s in table.get_symbols() if s.is_referenced() and (table is top or s.is_global())}
+    return reads, {s.get_name() for s in top.get_symbols() if s.is_assigned() or s.is_imported()}
