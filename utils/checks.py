@@ -310,7 +310,7 @@ def describe(value: Any) -> str:
 
 def _seeded(name: str) -> torch.Generator:
     """A CPU generator seeded by lesson, `name` and COURSE_SEED: a class sees other numbers than the published ones."""
-    key = f"{os.environ.get('COURSE_SEED', 'published')}/{_state.lesson}/{name}"
+    key = f"{os.environ.get('COURSE_SEED') or 'published'}/{_state.lesson}/{name}"
     seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") >> 1
     return torch.Generator().manual_seed(seed)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import copy
 import io
 import json
 import linecache
@@ -16,9 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
+import nbformat
+from nbformat import NotebookNode
+
 from autograder.authoring.answers import Answer, read_answers
-from autograder.authoring.build import load
-from autograder.authoring.lesson import Cell, Lesson
+from autograder.authoring.build import load, release
+from autograder.authoring.lesson import Cell, Lesson, to_notebook
 from autograder.authoring.mutations import DESCRIPTIONS, KINDS, spoilt_code
 from autograder.course import Course
 from autograder.errors import UserError
@@ -206,6 +210,43 @@ def _forked(attempt: Callable[[], Verdict]) -> Verdict:
     return Verdict(*json.loads(data))
 
 
+# --- the grader ------------------------------------------------------------------------------------------------------
+
+
+def in_grader(lesson: Lesson, variants: list[Variant]) -> Iterator[Verdict]:
+    """Run each variant's test as the grader does: the answer in the sandbox, the test in the examiner.
+
+    A notebook ends with the test of its variant's exercise and holds no other test.
+    """
+    from autograder.grading import sandbox
+    from autograder.grading.job import Bundle, Job, Limits
+    from autograder.grading.runner import run
+
+    master = release(to_notebook(lesson), hidden_tests=True)
+    env = {"COURSE_PLOTS": "off"}
+    bundle = Bundle(lesson.name, nbformat.writes(master), env=env)
+    limits = Limits(cell_seconds=SECONDS, call_seconds=SECONDS)
+    kind = "none" if sandbox.available() else "bwrap"
+    for variant in variants:
+        submission = nbformat.writes(_submission(lesson, master, variant))
+        result = run(Job("planted", bundle, submission, limits=limits, sandbox=kind))
+        outcome = next((o for o in result.outcomes if o.grade_id == f"test_{variant.exercise}"), None)
+        if outcome is None:
+            raise UserError(f"the grader could not run a planted answer: {result.reason}", exit_code=1)
+        yield Verdict(outcome.passed, f"{outcome.error}: {outcome.message}" if not outcome.passed else "")
+
+
+def _submission(lesson: Lesson, master: NotebookNode, variant: Variant) -> NotebookNode:
+    notebook = copy.deepcopy(master)
+    test = f"test_{variant.exercise}"
+    last = next(i for i, cell in enumerate(notebook.cells) if cell.id == test)
+    notebook.cells = [c for c in notebook.cells[: last + 1] if c.id == test or c.id not in lesson.tests]
+    for cell in notebook.cells:
+        if cell.id in lesson.answers:
+            cell.source = variant.code if cell.id == variant.exercise else lesson.answers[cell.id].source
+    return notebook
+
+
 def settings() -> dict[str, Examine]:
     """The settings that a variant is graded in, by name."""
-    return {"desk": at_desk}
+    return {"desk": at_desk, "grader": in_grader}

@@ -105,11 +105,15 @@ def assemble(course: Course, lesson: Lesson) -> NotebookNode:
     return notebook
 
 
-def release(notebook: NotebookNode) -> NotebookNode:
-    """The student's notebook: stubs for solutions, no hidden tests, no outputs, cells locked, checksums set."""
+def release(notebook: NotebookNode, *, hidden_tests: bool = False) -> NotebookNode:
+    """The student's notebook: stubs for solutions, no hidden tests, no outputs, cells locked, checksums set.
+
+    With `hidden_tests` they stay: the release as the grader knows it.
+    """
     notebook, resources = copy.deepcopy(notebook), {}
     for preprocessor in _RELEASE:
-        notebook, resources = preprocessor().preprocess(notebook, resources)
+        if not (hidden_tests and preprocessor is ClearHiddenTests):
+            notebook, resources = preprocessor().preprocess(notebook, resources)
     return notebook
 
 
