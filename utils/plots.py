@@ -64,10 +64,11 @@ def attention_heads(
     keys: Sequence[str] | None = None,
     *,
     names: Sequence[str] | None = None,
+    highest: float = 1.0,
     title: str,
     alt: str,
 ) -> None:
-    """Draw the maps of several heads in a row, on one colour scale from 0 to 1.
+    """Draw the maps of several heads in a row, on one colour scale from 0 to `highest`.
 
     `weights` is (maps, queries, keys); the maps are called "head 1", "head 2", … unless `names` are given.
     """
@@ -77,18 +78,18 @@ def attention_heads(
         heads, rows, columns = values.shape
         above = names or [f"head {i + 1}" for i in range(heads)]
         panel = min((WIDTH - 1.2) / heads, 3.4)
-        height = panel * rows / columns + (1.5 if any(above) else 1.1)
+        height = panel * rows / columns + (1.15 if any(above) else 0.9)
         figure = Figure(figsize=(panel * heads + 1.2, height), layout="constrained")
         axes = figure.subplots(1, heads, sharey=True, squeeze=False)[0]
         for axis, head, name in zip(axes, values, above, strict=True):
-            image = axis.imshow(head, cmap="cividis", vmin=0, vmax=1)
+            image = axis.imshow(head, cmap="cividis", vmin=0, vmax=highest)
             _words(axis.xaxis, keys or queries)
             _words(axis.yaxis, queries)
             axis.set(xlabel="key", title=name)
             if max(rows, columns) <= 8 and heads == 1:
                 _write_numbers(axis, head)
         axes[0].set_ylabel("query")
-        figure.colorbar(image, ax=axes, label="weight", fraction=0.05, shrink=0.9)
+        figure.colorbar(image, ax=axes, label="weight", fraction=0.05)
         return figure
 
     _show(draw, title, alt)
