@@ -11,6 +11,11 @@ root = Path(__file__).resolve().parent
 # nbgrader runs `alembic` by name when it makes a gradebook; it is installed beside the Python that runs this.
 os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
 
+# A class is graded at the smallest scale and without pictures; a person at a notebook keeps their own scale.
+if "autograde" in sys.argv:
+    os.environ.setdefault("COURSE_SCALE", "smoke")
+    os.environ.setdefault("COURSE_PLOTS", "off")
+
 c.CourseDirectory.course_id = "attention-to-alignment"
 c.CourseDirectory.root = str(root)
 c.CourseDirectory.source_directory = "solutions"
