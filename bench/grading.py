@@ -3,9 +3,9 @@
     python bench/grading.py [--submissions 40] [--rounds 2] [--lesson 04_self_attention]
 
 Both grade fresh copies of one class, in turn, at smoke scale and without plots. The class is mixed: everything right,
-blank, typical mistakes, a syntax error. It holds nothing that only a time-out ends, where both would merely wait. Printed
-are submissions a minute, CPU seconds for each, peak memory of all processes together (proportional set size, sampled),
-the share of CPU time that went into the students' own cells, the ratio, and whether every score agrees.
+blank, typical mistakes, a syntax error. It holds nothing that only a time-out ends, where both would merely wait.
+Printed are submissions a minute, CPU seconds for each, peak memory of all processes together (proportional set size,
+sampled), the share of CPU time that went into the students' own cells, the ratio, and whether every score agrees.
 """
 
 from __future__ import annotations

@@ -129,21 +129,19 @@ def first(items):
 """
 
 
+def make_course(folder: Path) -> Course:
+    """A copy of this repository's set-up around the lesson ``01_tiny``, in `folder`."""
+    for name in ("nbgrader_config.py", "pyproject.toml", "environment.yml", "constraints.txt", "LICENSE", "LICENSE-TEXT"):
+        shutil.copyfile(ROOT / name, folder / name)
+    shutil.copytree(ROOT / "utils", folder / "utils", ignore=shutil.ignore_patterns("__pycache__"))
+    lesson = folder / "solutions" / NAME
+    lesson.mkdir(parents=True)
+    (lesson / f"{NAME}.py").write_text(TINY)
+    (lesson / "answers.py").write_text(ANSWERS)
+    return Course(folder)
+
+
 @pytest.fixture
 def course(tmp_path: Path) -> Course:
-    """A copy of this repository's set-up around the lesson ``01_tiny``."""
-    for name in (
-        "nbgrader_config.py",
-        "pyproject.toml",
-        "environment.yml",
-        "constraints.txt",
-        "LICENSE",
-        "LICENSE-TEXT",
-    ):
-        shutil.copyfile(ROOT / name, tmp_path / name)
-    shutil.copytree(ROOT / "utils", tmp_path / "utils", ignore=shutil.ignore_patterns("__pycache__"))
-    folder = tmp_path / "solutions" / NAME
-    folder.mkdir(parents=True)
-    (folder / f"{NAME}.py").write_text(TINY)
-    (folder / "answers.py").write_text(ANSWERS)
-    return Course(tmp_path)
+    """A fresh copy of the small course."""
+    return make_course(tmp_path)
