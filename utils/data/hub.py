@@ -1,0 +1,52 @@
+"""Files of the Hugging Face hub, for the cells that a course with internet runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class DownloadError(OSError):
+    """A file did not come: the message says which, from where, and what to do."""
+
+
+def fetch(
+    repo_id: str,
+    filename: str,
+    *,
+    kind: str = "model",
+    revision: str | None = None,
+    local_dir: str | Path | None = None,
+) -> Path:
+    """The path of a file of a repository on the hub, downloaded unless it is in the hub's cache already.
+
+    `kind` is ``"model"`` or ``"dataset"``; `revision` pins a commit. With `local_dir`, a folder that holds the
+    repository's files, nothing is downloaded. The environment variable HF_ENDPOINT names a mirror of the hub.
+
+    Raises: DownloadError, which nothing here hides: no other data is used in place of the file.
+    """
+    if local_dir is not None:
+        path = Path(local_dir, filename)
+        if not path.is_file():
+            raise DownloadError(
+                f"{path} is not there: put {filename} of {repo_id} into {local_dir}, or leave local_dir out"
+            )
+        return path
+    try:
+        from huggingface_hub import constants, hf_hub_download
+    except ImportError as error:
+        raise DownloadError(
+            f"{filename} of {repo_id} is on the hub: pip install huggingface-hub, then try again"
+        ) from error
+    try:
+        return Path(hf_hub_download(repo_id, filename, repo_type=kind, revision=revision))
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # what the hub's client, its HTTP library and the disk raise are all of these
+        folder = "datasets/" if kind == "dataset" else ""
+        address = f"{constants.ENDPOINT}/{folder}{repo_id}/resolve/{revision or 'main'}/{filename}"
+        raise DownloadError(
+            f"could not download {filename} of {repo_id} from {constants.ENDPOINT} ({type(error).__name__}). "
+            f"Check the connection and try again; or set HF_ENDPOINT to a mirror of the hub before Python starts; "
+            f"or get {address} on another machine and give the folder it is in as local_dir."
+        ) from error
