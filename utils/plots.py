@@ -22,7 +22,7 @@ from torch import Tensor
 
 from utils.display import in_notebook
 
-__all__ = ["attention_heads", "attention_map", "curves", "diagram", "signed_map"]
+__all__ = ["attention_heads", "attention_map", "curves", "diagram", "image_grid", "signed_map"]
 
 # Okabe & Ito (2008), ordered so that neighbours also differ in lightness.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
@@ -143,6 +143,43 @@ def curves(
         axis.grid(alpha=0.3)
         if len(lines) > 1:
             axis.legend()
+        return figure
+
+    _show(draw, title, alt)
+
+
+def image_grid(
+    images: Tensor,
+    captions: Sequence[str] = (),
+    *,
+    columns: int = 10,
+    signed: bool = False,
+    title: str,
+    alt: str,
+) -> None:
+    """Draw small pictures in rows of `columns`, each over its caption.
+
+    `images` is (n, height, width) in [0, 1], where 1 is ink, or (n, height, width, 3) in colour. With `signed`, numbers
+    of either sign on one scale: red below zero, white at zero, blue above.
+    """
+
+    def draw(Figure):
+        pictures = _array(images)
+        across = min(columns, len(pictures))
+        down = -(-len(pictures) // across)
+        cell = min(WIDTH / across, 1.5)
+        lines = max((caption.count("\n") + 1 for caption in captions), default=0)
+        height = cell * pictures.shape[1] / pictures.shape[2] + 0.17 * lines
+        figure = Figure(figsize=(max(across * cell, 4.5), down * height + 0.5), layout="constrained")
+        limit = (np.abs(pictures).max() or 1.0) if signed else 1.0
+        look = {"cmap": "RdBu" if signed else "gray_r", "vmin": -limit if signed else 0.0, "vmax": limit}
+        axes = figure.subplots(down, across, squeeze=False).flat
+        for i, axis in enumerate(axes):
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+            if i < len(pictures):
+                axis.imshow(pictures[i], interpolation="nearest", **look)
+                axis.set_xlabel(captions[i] if captions else "", fontsize=8)
         return figure
 
     _show(draw, title, alt)

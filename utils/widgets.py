@@ -15,10 +15,12 @@ from torch import Tensor
 
 from utils.display import in_notebook, show_html
 
-__all__ = ["explore_attention"]
+__all__ = ["explore_attention", "explore_softmax"]
 
 BAR = 24  # letters in a bar of weight 1
 ORANGE = "230, 159, 0"
+HOTTEST = 5.0
+STILL_TEMPERATURES = (0.0, 0.25, 0.5, 1.0, 2.0, 5.0)
 
 
 def explore_attention(
@@ -46,6 +48,30 @@ def explore_attention(
     weights = [_weights(q[i], k[i]) for i in range(len(q))]
     still = "".join(_as_html(tokens, w[start], start, name) for w, name in zip(weights, names, strict=True))
     text = "\n".join(_as_text(tokens, w[start], start, name) for w, name in zip(weights, names, strict=True))
+    _show(lambda ipywidgets: _panel(ipywidgets, tokens, q, k, names, start), still, text)
+
+
+def explore_softmax(labels: Sequence[str], logits: Tensor, *, start: float = 1.0) -> None:
+    """Slide the temperature, and see what a softmax makes of the same logits; at 0 it is its limit, all on the largest.
+
+    `logits` is (labels,), and `start` the temperature at first, 0 to 5. The still picture shows several temperatures.
+    """
+    logits = logits.detach().cpu().float()
+    if logits.shape != (len(labels),):
+        raise ValueError(f"{len(labels)} labels need one logit each; got {tuple(logits.shape)}")
+    if not 0 <= start <= HOTTEST:
+        raise ValueError(f"start must be a temperature from 0 to {HOTTEST:g}, not {start}")
+    columns = [_probabilities(logits, t) for t in STILL_TEMPERATURES]
+    still = _temperatures_as_html(labels, logits, columns)
+    text = _temperatures_as_text(labels, logits, columns)
+    _show(lambda ipywidgets: _thermostat(ipywidgets, labels, logits, start), still, text)
+
+
+# --- what both share -------------------------------------------------------------------------------------------------
+
+
+def _show(panel, still: str, text: str) -> None:
+    """Show the widget that `panel(ipywidgets)` makes; where none runs `still`, which is HTML, and else `text`."""
     ipywidgets = _ipywidgets()
     if ipywidgets is None:
         show_html(still, text)
@@ -53,7 +79,7 @@ def explore_attention(
     from IPython.display import display
 
     # One output, of which each reader takes what it can show: the widget where there is a kernel, the still elsewhere.
-    view = {"version_major": 2, "version_minor": 0, "model_id": _panel(ipywidgets, tokens, q, k, names, start).model_id}
+    view = {"version_major": 2, "version_minor": 0, "model_id": panel(ipywidgets).model_id}
     bundle = {"application/vnd.jupyter.widget-view+json": view, "text/html": still, "text/plain": text}
     display(bundle, raw=True)
 
@@ -67,6 +93,13 @@ def _ipywidgets():
     except ImportError:
         return None
     return ipywidgets
+
+
+def _bar(weight: float) -> str:
+    return "█" * round(weight * BAR)
+
+
+# --- attention -------------------------------------------------------------------------------------------------------
 
 
 def _weights(q: Tensor, k: Tensor, factor: float = 1.0, causal: bool = False) -> Tensor:
@@ -115,10 +148,6 @@ def _message(tokens: Sequence[str], weights: Tensor, query: int, name: str) -> s
     return f"{name}: “{tokens[query]}” looks most at “{tokens[best]}”, with weight {weights[best]:.2f}"
 
 
-def _bar(weight: float) -> str:
-    return "█" * round(weight * BAR)
-
-
 def _as_text(tokens: Sequence[str], weights: Tensor, query: int, name: str) -> str:
     width = max(map(len, tokens))
     rows = [f"  {t:<{width}} {w:.2f} {_bar(w)}".rstrip() for t, w in zip(tokens, weights.tolist(), strict=True)]
@@ -135,3 +164,60 @@ def _as_html(tokens: Sequence[str], weights: Tensor, query: int, name: str) -> s
     )
     heading = f"<caption>{html.escape(_message(tokens, weights, query, name))}</caption>"
     return f"<table>{heading}<tr><th>key</th><th>weight</th><th></th></tr>{rows}</table>"
+
+
+# --- softmax ---------------------------------------------------------------------------------------------------------
+
+
+def _probabilities(logits: Tensor, temperature: float) -> Tensor:
+    """The softmax at a temperature; at 0 its limit, shared among the largest where several are equal."""
+    if temperature == 0:
+        largest = (logits == logits.max()).float()
+        return largest / largest.sum()
+    return (logits / temperature).softmax(-1)
+
+
+def _thermostat(ipywidgets, labels: Sequence[str], logits: Tensor, start: float):
+    """The live widget: a slider, and a bar for each label below it."""
+    slider = ipywidgets.FloatSlider(value=start, min=0.0, max=HOTTEST, step=0.05, description="temperature")
+    answer = ipywidgets.HTML()
+
+    def draw(change=None):
+        answer.value = _temperature_as_html(labels, logits, _probabilities(logits, slider.value), slider.value)
+
+    slider.observe(draw, names="value")
+    draw()
+    return ipywidgets.VBox([slider, answer])
+
+
+def _temperature_as_html(labels: Sequence[str], logits: Tensor, probabilities: Tensor, temperature: float) -> str:
+    best = int(probabilities.argmax())
+    caption = f"at temperature {temperature:.2f}, “{labels[best]}” gets {probabilities[best]:.2f}"
+    rows = "".join(
+        f'<tr><td style="text-align: left; background-color: rgba({ORANGE}, {p:.2f})">{html.escape(label)}</td>'
+        f'<td>{z:.1f}</td><td>{p:.3f}</td><td style="text-align: left">{_bar(p)}</td></tr>'
+        for label, z, p in zip(labels, logits.tolist(), probabilities.tolist(), strict=True)
+    )
+    head = "<tr><th>label</th><th>logit</th><th>probability</th><th></th></tr>"
+    return f"<table><caption>{html.escape(caption)}</caption>{head}{rows}</table>"
+
+
+def _temperatures_as_html(labels: Sequence[str], logits: Tensor, columns: Sequence[Tensor]) -> str:
+    """A table with a row for each label and a column for each temperature, shaded by the probability."""
+    head = "".join(f"<th>T = {t:g}</th>" for t in STILL_TEMPERATURES)
+    rows = ""
+    for i, label in enumerate(labels):
+        cells = (f'<td style="background-color: rgba({ORANGE}, {p[i]:.2f})">{p[i]:.3f}</td>' for p in columns)
+        rows += (
+            f'<tr><td style="text-align: left">{html.escape(label)}</td><td>{logits[i]:.1f}</td>{"".join(cells)}</tr>'
+        )
+    caption = "<caption>probabilities at six temperatures T: all on the largest at 0, nearly alike at 5</caption>"
+    return f"<table>{caption}<tr><th>label</th><th>logit</th>{head}</tr>{rows}</table>"
+
+
+def _temperatures_as_text(labels: Sequence[str], logits: Tensor, columns: Sequence[Tensor]) -> str:
+    width = max(map(len, labels))
+    lines = [f"{'T':<{width}}  logit " + "".join(f"{t:>7g}" for t in STILL_TEMPERATURES)]
+    for i, label in enumerate(labels):
+        lines.append(f"{label:<{width}} {logits[i]:>6.1f} " + "".join(f"{p[i]:>7.3f}" for p in columns))
+    return "\n".join(lines)
