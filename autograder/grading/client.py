@@ -18,8 +18,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -125,6 +127,17 @@ class Report:
     limit: str | None = None  # the limit that ended it
 
 
+_launchers: dict[int, ThreadPoolExecutor] = {}  # by process: threads do not survive a fork
+
+
+def _lasting_thread(call: Callable, *args: Any, **kwargs: Any) -> Any:
+    """`call(...)` in a thread that lasts as long as this process: a sandbox dies with the thread that started it."""
+    if threading.current_thread() is threading.main_thread():
+        return call(*args, **kwargs)
+    launcher = _launchers.setdefault(os.getpid(), ThreadPoolExecutor(1, thread_name_prefix="sandbox-launcher"))
+    return launcher.submit(call, *args, **kwargs).result()
+
+
 class WarmParent:
     """A warm parent process and the sandbox around it. One submission at a time."""
 
@@ -146,14 +159,17 @@ class WarmParent:
         with there:
             argv = [sys.executable, "-P", "-m", "autograder.grading.warm", str(there.fileno())]
             if self.kind == "bwrap":
-                argv = sandbox.plan(self.env, self.limits.scratch_mb).command(argv, sealed=self.seal)
-                env, self.scratch = {}, sandbox.SCRATCH
+                plan = sandbox.plan(self.env, self.limits.scratch_mb)
+                argv = plan.command(argv, sealed=self.seal)
+                env, self.scratch, self._writable = {}, sandbox.SCRATCH, plan.writable
             else:
                 self._folder = self.scratch = tempfile.mkdtemp(prefix="autograder-")
-                env = sandbox.environment() | self.env | {"HOME": f"{self._folder}/home", "TMPDIR": self._folder}
+                places = {"HOME": f"{self._folder}/home", "TMPDIR": f"{self._folder}/tmp"}
+                env, self._writable = sandbox.environment() | self.env | places, ()
                 env["PYTHONPATH"] = os.pathsep.join(filter(None, map(str, sys.path)))
             self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
-            self._process = subprocess.Popen(
+            self._process = _lasting_thread(
+                subprocess.Popen,
                 argv,
                 env=env | ({"PATH": os.environ.get("PATH", "")} if self.kind == "bwrap" else {}),
                 stdin=subprocess.DEVNULL,
@@ -199,7 +215,8 @@ class WarmParent:
         (data, data_there), (control, control_there) = pairs
         (out, out_there), (err, err_there) = os.pipe(), os.pipe()
         theirs = [data_there.fileno(), control_there.fileno(), out_there, err_there]
-        order = {"seal": self.seal, "scratch": self.scratch, "limits": dataclasses.asdict(limits)}
+        order = {"seal": self.seal, "scratch": self.scratch, "writable": self._writable}
+        order["limits"] = dataclasses.asdict(limits)
         try:
             socket.send_fds(self._control, [json.dumps(order).encode()], theirs)
         except OSError as error:
@@ -290,10 +307,10 @@ class Kernel:
     def _wait(self, number: int, deadline: float, outputs: Outputs) -> tuple[dict | None, list]:
         """The reply to request `number`, or None at the deadline. EOFError when the kernel hangs up."""
         while (left := deadline - time.monotonic()) > 0:
-            for descriptor, _ in sorted(self._poller.poll(left * 1000), reverse=True):
-                if descriptor in self._pipes:
-                    self._drain(descriptor, outputs)
-                    continue
+            ready = {descriptor for descriptor, _ in self._poller.poll(left * 1000)}
+            for pipe in [pipe for pipe in self._pipes if pipe in ready]:
+                self._drain(pipe, outputs)
+            if self._data.fileno() in ready:
                 self._data.settimeout(0.1)
                 for message, buffers in self._reader.feed(self._receive()):
                     if "id" not in message:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import builtins
 import contextlib
+import importlib
 import io
 import linecache
 import random
@@ -359,7 +360,8 @@ def _shared_seeds(line: Line) -> Iterator[None]:
         return seed
 
     for module, name in _SEEDS:
-        if owner := sys.modules.get(module):
+        if module.partition(".")[0] in sys.modules:
+            owner = importlib.import_module(module)
             saved.append((owner, name, getattr(owner, name)))
             setattr(owner, name, both(module, name, getattr(owner, name)))
     try:

@@ -95,6 +95,11 @@ class Handle:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return _line(self).call(self, args, kwargs)
 
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("__doc__", "__module__"):  # this class has its own
+            return _line(self).do("getattr", self, name)
+        return object.__getattribute__(self, name)
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name.endswith("__") and name not in _SAFE_DUNDERS:
             raise AttributeError(name)

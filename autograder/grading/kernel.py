@@ -112,6 +112,7 @@ class _Stream(io.TextIOBase):
     def write(self, text: str) -> int:
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        self._kernel.flush(but=self)
         room = self._kernel.limits["output_bytes"] + 1 - self._sent - self._size  # one more, so that the cut is seen
         if room > 0:
             self._parts.append(text[:room])
@@ -167,7 +168,7 @@ class Kernel:
         except BaseException as error:  # whatever student code raises, SystemExit and KeyboardInterrupt too
             self._busy = False
             reply, encoder.buffers = {"error": _describe(error)}, []
-        self._flush()
+        self.flush()
         about = {"id": message["id"], "cpu": _cpu() - before}
         try:
             self.send(reply | about, encoder.buffers)
@@ -193,13 +194,15 @@ class Kernel:
             self._waiting += self._reader.feed(data)
         return self._waiting.pop(0)
 
-    def _flush(self) -> None:
+    def flush(self, but: _Stream | None = None) -> None:
+        """Send what was printed, so that outputs stay in order."""
         for stream in self._streams:
-            stream.flush()
+            if stream is not but:
+                stream.flush()
 
     def _emit(self, kind: str, **fields: Any) -> None:
         if os.getpid() == self.pid:
-            self._flush()
+            self.flush()
             data = fields.get("data")
             if data is not None:
                 fields["data"] = _jsonable(data)
@@ -247,8 +250,8 @@ class Kernel:
             value = function(*args, **kwargs)
         elif what == "seed":
             module, name, *rest = args
-            if module in sys.modules:
-                getattr(sys.modules[module], name)(*rest)
+            if module.partition(".")[0] in sys.modules:
+                getattr(importlib.import_module(module), name)(*rest)
             return {"value": None}
         elif what == "call in place":  # the caller wants to see what became of the arguments
             function, args, kwargs = args
@@ -284,7 +287,7 @@ class Kernel:
         def callback(*args: Any, **kwargs: Any) -> Any:
             encoder = wire.Encoder(self._keep)
             tree = encoder.tree((args, kwargs))
-            self._flush()
+            self.flush()
             self.send({"event": "callback", "number": number, "args": tree}, encoder.buffers)
             while True:
                 message, buffers = self._receive() or sys.exit("the examiner has gone")

@@ -36,6 +36,7 @@ class Plan:
     read_only: tuple[tuple[str, str], ...]
     links: tuple[tuple[str, str], ...]  # (target, inside)
     hidden: tuple[str, ...]  # folders inside a visible one that stay empty
+    writable: tuple[str, ...] = ("/tmp", "/dev/shm")  # beside the scratch folder, and within its limit
     env: dict[str, str] = field(default_factory=dict)
     scratch_mb: int = 256
 
@@ -57,10 +58,10 @@ class Plan:
         mounts += [(path, ["--tmpfs", path]) for path in self.hidden]
         for _, mount in sorted(mounts, key=lambda pair: pair[0].count("/")):  # what lies deeper comes later
             words += mount
-        words += ["--dev", "/dev", "--proc", "/proc"]
+        words += ["--dev", "/dev", "--proc", "/proc"]  # nothing of ours lies in there
         if root and not sealed:  # a file of root's is writable to root in any user namespace, /proc/sys too
             words += ["--ro-bind", "/proc/sys", "/proc/sys"]
-        for path in ("/tmp", SCRATCH):
+        for path in (SCRATCH, *(path for path in self.writable if path != "/dev/shm")):  # bubblewrap made that one
             words += ["--size", str(self.scratch_mb * 2**20), "--tmpfs", path]
         for path in (*self.hidden, "/dev", "/"):
             words += ["--remount-ro", path]
@@ -91,7 +92,9 @@ def plan(extra_env: dict[str, str] | None = None, scratch_mb: int = 256) -> Plan
         for path in private
         if path.is_dir() and any(path.is_relative_to(outside) for outside, inside in read_only if outside == inside)
     ]
-    return Plan(tuple(read_only), tuple(links), tuple(hidden), environment() | (extra_env or {}), scratch_mb)
+    free = not any(inside.startswith("/tmp/") for _, inside in read_only)  # a Python in /tmp must stay visible
+    writable = ("/tmp", "/dev/shm") if free else ("/dev/shm",)
+    return Plan(tuple(read_only), tuple(links), tuple(hidden), writable, environment() | (extra_env or {}), scratch_mb)
 
 
 def environment() -> dict[str, str]:
@@ -100,7 +103,7 @@ def environment() -> dict[str, str]:
     return threads | {
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
         "HOME": f"{SCRATCH}/home",
-        "TMPDIR": "/tmp",
+        "TMPDIR": f"{SCRATCH}/tmp",
         "USER": "student",
         "LOGNAME": "student",
         "LANG": "C.UTF-8",

@@ -60,16 +60,16 @@ def _enter_namespaces() -> None:
     Path("/proc/self/gid_map").write_text(f"1000 {gid} 1")
 
 
-def _seal(scratch: str, scratch_mb: int) -> None:
-    """Own /proc, own scratch folder behind all three writable paths, no more namespaces, no capabilities."""
+def _seal(scratch: str, scratch_mb: int, writable: list[str]) -> None:
+    """Own /proc, own scratch folder, also behind the other writable paths, no more namespaces, no capabilities."""
     _call("mount", b"none", b"/", None, _REC | _PRIVATE, None)
     Path("/proc/sys/user/max_user_namespaces").write_text("0")
     _call("mount", b"proc", b"/proc", b"proc", _RDONLY | _NOSUID | _NODEV | _NOEXEC, None)
     size = f"size={scratch_mb}m,nr_inodes={scratch_mb * 64},mode=755".encode()
     _call("mount", b"tmpfs", scratch.encode(), b"tmpfs", _NOSUID | _NODEV, size)
-    for name, path in (("tmp", "/tmp"), ("shm", "/dev/shm")):
-        os.mkdir(f"{scratch}/{name}")
-        _call("mount", f"{scratch}/{name}".encode(), path.encode(), None, _BIND, None)
+    for path in writable:
+        os.mkdir(own := f"{scratch}/{os.path.basename(path)}")
+        _call("mount", own.encode(), path.encode(), None, _BIND, None)
     _drop_capabilities()
 
 
@@ -258,9 +258,10 @@ def _become_kernel(shell: Any, order: dict, data: int, out: int, err: int, opene
             os.setsid()
             scratch = order["scratch"]
             if order["seal"]:
-                _seal(scratch, order["limits"]["scratch_mb"])
+                _seal(scratch, order["limits"]["scratch_mb"], order["writable"])
             home = f"{scratch}/home"
-            os.makedirs(home, exist_ok=True)
+            for path in (home, f"{scratch}/tmp"):
+                os.makedirs(path, exist_ok=True)
             os.chdir(home)
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.dup2(out, 1)
@@ -307,7 +308,8 @@ def main(descriptor: int) -> None:
         for path in Path("/proc").iterdir():  # bubblewrap's covers, as root: with them no new /proc may be mounted
             if not path.name.isdigit():
                 _libc.umount2(str(path).encode(), 0)
-    os.makedirs(os.environ["HOME"], exist_ok=True)
+    for name in ("HOME", "TMPDIR"):
+        os.makedirs(os.environ[name], exist_ok=True)
     shell = kernel.make_shell()
     failed = _warm_up(setup["imports"])
     kernel.rehearse(shell)

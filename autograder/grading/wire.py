@@ -100,9 +100,11 @@ class Encoder:
             return None
         if isinstance(value, torch.Tensor):
             with torch._C.DisableTorchFunctionSubclass(), torch.no_grad():
+                if value.layout != torch.strided or value.is_meta or value.is_quantized:
+                    return None
                 plain = value.detach().as_subclass(torch.Tensor)
                 dtype = str(plain.dtype).removeprefix("torch.")
-                if plain.layout != torch.strided or plain.is_meta or dtype not in _TENSOR_DTYPES:
+                if dtype not in _TENSOR_DTYPES:
                     return None
                 flat = plain.cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
                 data = memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else b""

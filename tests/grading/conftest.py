@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from foreign import course
+from kernels import shell, warm  # noqa: F401 - fixtures
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,260 @@
+"""Whole submissions: from notebook to result."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import psutil
+import pytest
+from kernels import as_text, needs_sandbox
+
+from autograder.errors import UserError
+from autograder.grading import runner, sandbox
+from autograder.grading.client import WarmParent
+from autograder.grading.job import Bundle, Job, Limits, Result
+
+pytestmark = needs_sandbox
+
+RELEASE = (
+    ("given", "import math"),
+    ("answer", "def square(x):\n    raise NotImplementedError()"),
+    ("test", "assert square(3) == 9\nassert square(-2) == 4"),
+    ("answer", "def area(r):\n    raise NotImplementedError()"),
+    ("test", "assert math.isclose(area(3), 9 * math.pi)"),
+    ("test", "1 if area(1) > 3 else 0.5"),
+)
+SQUARE, AREA = "def square(x):\n    return x * x", "def area(r):\n    return math.pi * square(r)"
+LIMITS = Limits(cell_seconds=5, call_seconds=1, notebook_seconds=60)
+BUNDLE = Bundle("squares", as_text(*RELEASE))
+
+
+def submission(*, square: str = SQUARE, area: str = AREA, extra: str = "") -> str:
+    cells = [*RELEASE]
+    cells[1], cells[3] = ("answer", square), ("answer", area)
+    return as_text(*cells, *([("plain", extra)] if extra else []))
+
+
+def run(text: str, bundle: Bundle = BUNDLE, **fields) -> Result:
+    return runner.run(Job("ada", bundle, text, **{"limits": LIMITS, **fields}))
+
+
+def passed(result: Result) -> list[bool]:
+    return [outcome.passed for outcome in result.outcomes]
+
+
+def outputs(result: Result, place: int) -> list[dict]:
+    return json.loads(result.notebook)["cells"][place]["outputs"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tidy():
+    yield
+    runner.close()
+
+
+@pytest.mark.parametrize("mode", ["sealed", "classic"])
+def test_an_honest_submission(mode):
+    result = run(submission(extra="print(square(4))"), mode=mode)
+    assert (result.status, result.reason, result.limits_hit) == ("done", "", ())
+    assert passed(result) == [True, True, True] and result.outcomes[2].credit == 1.0
+    assert [outcome.grade_id for outcome in result.outcomes] == ["test2", "test4", "test5"]
+    assert outputs(result, 6) == [{"output_type": "stream", "name": "stdout", "text": "16\n"}]
+    assert outputs(result, 5)[0]["data"]["text/plain"] == "1"
+    assert json.loads(result.notebook)["cells"][6]["execution_count"] == 7
+    assert result.usage.kernels == 1 and 0 < result.usage.cpu < 30 and result.usage.cells_cpu > 0
+
+
+@pytest.mark.parametrize("mode", ["sealed", "classic"])
+def test_a_blank_submission(mode):
+    result = run(BUNDLE.release, mode=mode)
+    assert passed(result) == [False] * 3 and {outcome.error for outcome in result.outcomes} == {"NotImplementedError"}
+
+
+@pytest.mark.parametrize("mode", ["sealed", "classic"])
+@pytest.mark.parametrize(
+    ("square", "expected", "sentence"),
+    [
+        ("def square(x):\n    return x + x", [False, False, True], ""),
+        ("def square(x) return", [False, False, False], ""),
+        ("1 / 0", [False, False, False], ""),
+        ("import os\nos._exit(1)", [False, False, False], "cell 2 was stopped: its Python process ended"),
+        ("def square(x):\n    while True: pass", [False, False, False], "stopped after"),
+        ("import time\ntime.sleep(60)", [False, False, False], "cell 2 was stopped after 1.5 s"),
+        ("import signal\nsignal.signal(2, signal.SIG_IGN)\nwhile True: pass", [False] * 3, "did not react"),
+        ("x = [0] * 10**12", [False, False, False], "MB of memory"),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_one_broken_cell_costs_that_cell(mode, square, expected, sentence):
+    limits = dataclasses.replace(LIMITS, cell_seconds=1.5)
+    area = AREA if "+" in square else "def area(r):\n    return math.pi * r * r"
+    result = run(submission(square=square, area=area), mode=mode, limits=limits)
+    assert result.status == "done"
+    if area != AREA:
+        expected = [False, True, True]
+    assert passed(result) == expected
+    assert sentence in " ".join(result.limits_hit)
+
+
+def test_earlier_cells_run_again_after_a_kernel_is_lost():
+    extra = "import os\nmark = 1\nopen('here', 'w').close()"
+    text = json.loads(submission(extra=extra))
+    text["cells"].append({**text["cells"][-1], "source": "os._exit(0)"})
+    text["cells"].append({**text["cells"][-1], "source": "print(mark, square(3), os.listdir())"})
+    result = run(json.dumps(text))
+    assert outputs(result, 8)[0]["text"] == "1 9 ['here']\n" and result.usage.kernels == 2
+    assert outputs(result, 7)[0]["ename"] == "Stopped"
+
+
+def test_a_submission_that_loses_kernel_after_kernel_comes_to_an_end():
+    text = json.loads(submission())
+    text["cells"] += [{**text["cells"][0], "source": "import os\nos._exit(1)"} for _ in range(12)]
+    result = run(json.dumps(text))
+    assert result.status == "done" and passed(result) == [True] * 3
+    assert result.usage.kernels == runner.MAX_KERNELS
+    assert "had to be replaced" in result.limits_hit[-1] and outputs(result, 17)[0]["ename"] == "NotRun"
+
+
+def test_the_time_of_a_notebook_is_limited():
+    limits = dataclasses.replace(LIMITS, notebook_seconds=1.5)
+    text = json.loads(submission())
+    text["cells"] = [{**text["cells"][0], "source": "import time\ntime.sleep(1)"} for _ in range(5)] + text["cells"]
+    start = time.monotonic()
+    result = run(json.dumps(text), limits=limits)
+    assert time.monotonic() - start < 20 and passed(result) == [False] * 3
+    assert any("time limit of the notebook" in sentence for sentence in result.limits_hit)
+
+
+def test_a_cell_whose_replay_hangs_is_given_up():
+    square = "import os, time\nif os.path.exists('/tmp/x'): pass\ndef square(x): os._exit(1)"
+    area = "import time\nstarted = time.time()\ndef area(r): return 3.15"
+    result = run(submission(square=square, area=area))
+    assert passed(result) == [False, False, True] and result.usage.kernels == 2
+
+
+def test_output_is_cut_and_said():
+    result = run(submission(extra="print('x' * 10**7)"))
+    assert "The output of cell 7 was cut" in result.limits_hit[0] and len(result.notebook) < 10**6
+
+
+def test_a_test_that_prints_is_cut_too():
+    release = as_text(("answer", ""), ("test", "f()"))
+    text = as_text(("answer", "def f():\n    for _ in range(10**4): print('x' * 1000)"), ("test", "f()"))
+    result = run(text, Bundle("loud", release))
+    assert passed(result) == [True] and "was cut" in result.limits_hit[0] and len(result.notebook) < 10**6
+
+
+def test_files_of_the_lesson_and_of_the_student():
+    release = as_text(
+        ("given", "import helper\ntable = open('data/table.csv').read()"),
+        ("answer", ""),
+        ("test", "assert seen == helper.expected(open('data/table.csv').read())"),
+    )
+    files = {"data/table.csv": b"1,2", "helper.py": b"def expected(text): return text.split(',')"}
+    bundle = Bundle("files", release, files)
+    text = json.loads(release)
+    text["cells"][1]["source"] = "import extra\nseen = extra.parse(open('data/table.csv').read())"
+    theirs = {
+        "extra.py": b"def parse(text): return text.split(',')",
+        "data/table.csv": b"forged",
+        "helper.py": b"def expected(text): return 1",
+    }
+    assert passed(run(json.dumps(text), bundle, files=theirs)) == [True]
+    other = Bundle("files", release, {**files, "helper.py": b"def expected(text): return 'another'"})
+    assert passed(run(json.dumps(text), other, files=theirs)) == [False]
+
+
+def test_a_file_that_shadows_a_module_shadows_nothing_of_ours():
+    files = {name: b"raise SystemExit('shadowed')" for name in ("math.py", "json.py", "sitecustomize.py", "torch.py")}
+    assert passed(run(submission(), files=files)) == [True, True, True]
+
+
+def test_the_seed_reaches_the_examiner_and_not_the_student():
+    release = as_text(
+        ("answer", ""), ("test", "import os\nassert os.environ['COURSE_SEED'] == 'secret'\nassert not seen")
+    )
+    text = as_text(("answer", "import os\nseen = 'COURSE_SEED' in os.environ"), json.loads(release) and ("test", ""))
+    text = json.loads(text)
+    text["cells"][1] = json.loads(release)["cells"][1]
+    assert passed(run(json.dumps(text), Bundle("seed", release), seed="secret")) == [True]
+
+
+def test_what_a_test_changes_is_changed_for_that_submission_only():
+    release = as_text(("given", "import math\nseen = []"), ("test", "assert seen == []\nseen.append(1)\nmath.pi = 3"))
+    bundle = Bundle("changes", release)
+    assert [passed(run(release, bundle)) for _ in range(2)] == [[True]] * 2
+
+
+def test_a_test_that_crashes_the_examiner_is_no_grade():
+    release = as_text(("test", "import os\nos._exit(5)"))
+    result = run(release, Bundle("crash", release))
+    assert result.status == "failed" and "status 5" in result.reason and not result.outcomes
+    assert passed(run(submission())) == [True, True, True]
+
+
+def test_a_warm_parent_that_was_killed_is_replaced():
+    assert passed(run(submission())) == [True, True, True]
+    os.killpg(runner._station.warm._process.pid, signal.SIGKILL)
+    runner._station.warm._process.wait()
+    assert passed(run(submission())) == [True, True, True]
+
+
+def test_a_class_leaves_no_process_and_no_file(tmp_path, monkeypatch):
+    runner.close()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    me = psutil.Process()
+    before = {process.pid for process in me.children(recursive=True)}
+    daemon = (
+        "import subprocess\nsubprocess.Popen(['sleep', '60'], start_new_session=True)\nopen('/tmp/mine', 'w').close()"
+    )
+    for _ in range(3):
+        assert passed(run(submission(extra=daemon))) == [True, True, True]
+    runner.close()
+    assert list(tmp_path.iterdir()) == []
+    assert {process.pid for process in me.children(recursive=True)} <= before
+    assert not os.path.exists("/tmp/mine")
+
+
+def test_it_runs_in_threads_and_in_other_processes():
+    results = []
+    threads = [threading.Thread(target=lambda: results.append(run(submission()))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [passed(result) for result in results] == [[True] * 3] * 3
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        assert [passed(result) for result in pool.map(run, [submission()] * 4)] == [[True] * 3] * 4
+
+
+def test_a_result_is_plain_data():
+    result = run(submission(extra="while True: pass"), limits=dataclasses.replace(LIMITS, cell_seconds=0.5))
+    assert Result.from_dict(json.loads(json.dumps(result.as_dict()))) == result
+
+
+def test_without_a_sandbox_it_says_so():
+    result = run(submission(), sandbox="none")
+    assert passed(result) == [True, True, True] and "no sandbox" in result.sandbox
+    assert runner._station is None  # nothing is shared between submissions that nothing separates
+
+
+def test_where_kernels_cannot_be_sealed_each_submission_has_a_cold_one(monkeypatch):
+    runner.close()
+    monkeypatch.setattr(WarmParent, "_trial", lambda self: "unshare: Operation not permitted")
+    result = run(submission())
+    assert passed(result) == [True, True, True]
+    assert "cold kernel (unshare: Operation not permitted)" in result.sandbox and runner._station is None
+
+
+def test_a_missing_sandbox_is_the_users_to_mend(monkeypatch):
+    runner.close()
+    monkeypatch.setattr(sandbox, "available", lambda: "bubblewrap is not installed")
+    with pytest.raises(UserError, match="not installed"):
+        run(submission())
