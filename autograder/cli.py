@@ -107,8 +107,8 @@ def audit(lessons: Lessons = None) -> None:
 def _show_audit(name: str, findings: list) -> None:
     kinds = ("solution", "wrong", "right", "generic")
     settings = sorted({finding.setting for finding in findings})
-    table = Table(title=f"{name}: planted answers that behave, of those graded ({' / '.join(settings)})")
-    table.add_column("exercise")
+    table = Table(title=f"{name}: planted answers that behave, of those graded: {', '.join(settings)}")
+    table.add_column("exercise", no_wrap=True)
     for kind in kinds:
         table.add_column(kind, justify="right")
     for exercise in dict.fromkeys(finding.variant.exercise for finding in findings):
@@ -120,8 +120,8 @@ def _show_audit(name: str, findings: list) -> None:
                     f for f in findings if (f.variant.exercise, f.variant.kind, f.setting) == (exercise, kind, setting)
                 ]
                 good = sum(not f.problem for f in mine)
-                counts.append(f"[{'green' if good == len(mine) else 'red'}]{good} of {len(mine)}[/]")
-            cells.append(" / ".join(counts))
+                counts.append(f"[{'green' if good == len(mine) else 'red'}]{good}/{len(mine)}[/]")
+            cells.append("  ".join(counts))
         table.add_row(exercise, *cells)
     out.print(table)
 

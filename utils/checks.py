@@ -392,5 +392,13 @@ def gradients(fn: Callable, *inputs: Any, upstream: Tensor | None = None) -> lis
 
     `fn` returns a scalar, or a tensor that `upstream`, of the same shape, is multiplied into; of a tuple the first item
     counts. A tensor that the result does not depend on gets zeros.
+
+    Raises: CheckFailed where autograd cannot follow the way from the inputs to the result.
     """
-    return side.gradients(fn, *inputs, upstream=upstream)
+    try:
+        return side.gradients(fn, *inputs, upstream=upstream)
+    except RuntimeError as error:
+        if "does not require grad" in str(error):
+            hint = "no gradient reaches the inputs: compute with tensors all the way, without .detach(), .item() or no_grad"
+            raise CheckFailed(hint) from None
+        raise

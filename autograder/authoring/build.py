@@ -133,6 +133,7 @@ def execute(notebook: NotebookNode, folder: Path, scale: str, on_cell: Callable[
         notebook,
         timeout=CELL_SECONDS,
         kernel_name="python3",
+        extra_arguments=["--log-level=40"],  # errors only: ipykernel warns of every TCP kernel
         record_timing=False,
         store_widget_state=False,
         resources={"metadata": {"path": str(folder)}},

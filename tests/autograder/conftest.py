@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from autograder.authoring.lint import SETUP
+from autograder.authoring.publish import FILES
 from autograder.course import Course
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -131,7 +132,7 @@ def first(items):
 
 def make_course(folder: Path) -> Course:
     """A copy of this repository's set-up around the lesson ``01_tiny``, in `folder`."""
-    for name in ("nbgrader_config.py", "pyproject.toml", "environment.yml", "constraints.txt", "LICENSE", "LICENSE-TEXT"):
+    for name in ("nbgrader_config.py", *FILES):
         shutil.copyfile(ROOT / name, folder / name)
     shutil.copytree(ROOT / "utils", folder / "utils", ignore=shutil.ignore_patterns("__pycache__"))
     lesson = folder / "solutions" / NAME

@@ -43,7 +43,7 @@ def test_check_fails_before_the_first_build(course):
 def test_audit_is_green_then_red(course):
     done = autograder(course, "audit", NAME)
     assert done.returncode == 0, done.stderr
-    assert "double" in done.stdout and "3 of 3" in done.stdout
+    assert "double" in done.stdout and "3/3" in done.stdout
     course.answers(NAME).write_text(ANSWERS.replace("return 3 * x", "return 2 * x"))
     done = autograder(course, "audit", NAME)
     assert done.returncode == 1

@@ -224,6 +224,8 @@ def test_gradients_and_place():
     assert torch.equal(dx, torch.tensor([2.0, 0.0]))
     assert x.grad is None and not x.requires_grad
     assert isinstance(place(nn.Linear, 2, 3), nn.Linear)
+    with pytest.raises(CheckFailed, match="no gradient reaches the inputs"):
+        gradients(lambda a: a.detach().sum(), x)
 
 
 def test_the_examiner_can_take_the_desks_place():
