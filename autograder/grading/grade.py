@@ -299,23 +299,34 @@ class _Grading:
     # --- what there is to do
 
     def tasks(self) -> Iterator[_Task]:
-        """Each notebook that has to be run, made ready one at a time; the others are dealt with on the way."""
-        for student, folder in self.submissions.items():
-            found = {name: _find(folder, name, self.lesson) for name in self.lesson.notebooks}
-            missing = [name for name, path in found.items() if path is None]
-            try:
-                if len(missing) == len(found):
-                    raise _NotGraded("handed in no notebook (.ipynb)")
-                self.recorder.register(student, folder, missing)
-            except (_NotGraded, InfrastructureFailure, UserError) as error:
-                self.fail(student, str(error), len(found))
-                continue
-            self.done += len(missing)
-            for name, path in found.items():
-                if path is None:
-                    self.students[student].repairs.append(f"The notebook {name}.ipynb was not handed in.")
-                elif task := self.prepare(student, name, folder, path):
-                    yield task
+        """Each notebook that has to be run, made ready one at a time; the others are dealt with on the way.
+
+        All of one notebook come before any of the next: a worker keeps what it has warmed up for a notebook.
+        """
+        found: dict[str, dict[str, Path | None]] = {}
+        for name in self.lesson.notebooks:
+            for student, folder in self.submissions.items():
+                if student not in found:
+                    found[student] = self.arrive(student, folder)
+                if path := found[student].get(name):
+                    task = self.prepare(student, name, folder, path)
+                    if task:
+                        yield task
+
+    def arrive(self, student: str, folder: Path) -> dict[str, Path | None]:
+        """Register a submission; where its notebooks are. Empty if it cannot be graded at all."""
+        found = {name: _find(folder, name, self.lesson) for name in self.lesson.notebooks}
+        missing = [name for name, path in found.items() if path is None]
+        try:
+            if len(missing) == len(found):
+                raise _NotGraded("handed in no notebook (.ipynb)")
+            self.recorder.register(student, folder, missing)
+        except (_NotGraded, InfrastructureFailure, UserError) as error:
+            self.fail(student, str(error), len(found))
+            return {}
+        self.done += len(missing)
+        self.students[student].repairs += [f"The notebook {name}.ipynb was not handed in." for name in missing]
+        return found
 
     def prepare(self, student: str, name: str, folder: Path, path: Path) -> _Task | None:
         """Realign a submission and make its job; None if it is unreadable, or if its result is there already."""

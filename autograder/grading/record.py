@@ -237,10 +237,10 @@ class Recorder:
             gradebook.db.commit()
 
     def _record(self, finished: Finished, folder: Path) -> dict[str, float | None]:
-        import nbformat
+        import nbformat.v4
         from nbgrader.utils import determine_grade, is_grade
 
-        notebook = nbformat.from_dict(json.loads(finished.result.notebook))
+        notebook = nbformat.v4.reads(finished.result.notebook)
         _bound_credit(notebook)
         target = self._autograded(finished.student, finished.notebook)
         steps = [s for s in self.course.converter.autograde_preprocessors if not _executes(s)]

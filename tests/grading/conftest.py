@@ -15,6 +15,15 @@ def foreign_master(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return course.build(tmp_path_factory.mktemp("foreign") / "course")
 
 
+@pytest.fixture(scope="session")
+def graded_by_nbgrader(foreign_master: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The honest class as `nbgrader autograde` grades it: what we are compared with. Not to be changed."""
+    folder = Path(shutil.copytree(foreign_master, tmp_path_factory.mktemp("stock") / "course"))
+    course.hand_in_honest(folder)
+    course.nbgrader(folder, "autograde", course.LESSON)
+    return folder
+
+
 @pytest.fixture
 def copy_course(foreign_master: Path, tmp_path: Path) -> Callable[[str], Path]:
     """A function that makes a copy of the course under the name it is given."""
