@@ -399,6 +399,6 @@ def gradients(fn: Callable, *inputs: Any, upstream: Tensor | None = None) -> lis
         return side.gradients(fn, *inputs, upstream=upstream)
     except RuntimeError as error:
         if "does not require grad" in str(error):
-            hint = "no gradient reaches the inputs: compute with tensors all the way, without .detach(), .item() or no_grad"
+            hint = "no gradient reaches the inputs: compute with tensors all the way, no .detach(), .item() or no_grad"
             raise CheckFailed(hint) from None
         raise

@@ -47,7 +47,12 @@ def lab(tmp_path_factory):
         port = free.getsockname()[1]
     home = tmp_path_factory.mktemp("home")
     settings = ["--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}"]
-    settings += [f"--ServerApp.root_dir={folder}", "--LabApp.expose_app_in_browser=True", "--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True"]
+    settings += [
+        f"--ServerApp.root_dir={folder}",
+        "--LabApp.expose_app_in_browser=True",
+        "--IdentityProvider.token=",
+        "--ServerApp.disable_check_xsrf=True",
+    ]
     env = {**os.environ, "COURSE_SCALE": "smoke", "HOME": str(home), "JUPYTER_PREFER_ENV_PATH": "1"}
     log = open(home / "log", "w")  # noqa: SIM115 - lives as long as the server
     server = subprocess.Popen([sys.executable, "-m", "jupyterlab", *settings], env=env, stdout=log, stderr=log)

@@ -22,7 +22,14 @@ def run_all(page, address: str, notebook: str) -> None:
     """Open the notebook, run every cell, and wait until the kernel is idle and the last cell has a number."""
     page.goto(f"{address}/lab/tree/{notebook}?reset")
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
-    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=60_000)
+    page.wait_for_function(
+        """() => {
+            const context = window.jupyterapp?.shell.currentWidget?.sessionContext;
+            const kernel = context?.session?.kernel;
+            return context?.isReady && kernel?.connectionStatus === 'connected' && kernel?.status === 'idle';
+        }""",
+        timeout=60_000,
+    )
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.locator("[data-command='runmenu:run-all'] .lm-Menu-itemLabel").click()
     deadline = time.monotonic() + 180
