@@ -56,8 +56,13 @@ class GradeRow(NamedTuple):
     notebook: str
     cell: str
     auto_score: float | None
+    manual_score: float | None
     score: float  # a human's score where there is one, else the automatic one, with extra credit; 0 while there is none
     needs_manual_grade: bool
+
+    @property
+    def is_graded(self) -> bool:
+        return self.auto_score is not None or self.manual_score is not None
 
 
 class Course:
@@ -190,7 +195,13 @@ class Course:
         with self.gradebook() as gradebook:
             rows = (
                 gradebook.db.query(
-                    Student.id, Notebook.name, BaseCell.name, Grade.auto_score, Grade.score, Grade.needs_manual_grade
+                    Student.id,
+                    Notebook.name,
+                    BaseCell.name,
+                    Grade.auto_score,
+                    Grade.manual_score,
+                    Grade.score,
+                    Grade.needs_manual_grade,
                 )
                 .select_from(Grade)
                 .join(BaseCell, BaseCell.id == Grade.cell_id)
