@@ -30,6 +30,7 @@ from autograder.grading.job import Limits, SandboxKind
 
 START_SECONDS = 180  # for the warm parent's imports
 GRACE_SECONDS = 1.0  # between asking a kernel to stop and ending it
+MAX_OUTPUTS = 1000  # of one cell
 FLOOD_BYTES = 200 * 2**20  # printed by one cell: read and thrown away up to here, then the kernel is ended
 
 
@@ -46,6 +47,7 @@ class Outputs:
     """The outputs of one cell, capped while they arrive."""
 
     limits: Limits
+    text_only: bool = False  # for a test cell: student code may print there, but its results are the examiner's
     items: list[dict] = field(default_factory=list)
     cut: bool = False
     _room: int = 0
@@ -60,12 +62,14 @@ class Outputs:
         text = self._fit(text)
         if text and self.items and self.items[-1].get("name") == name:
             self.items[-1]["text"] += text
-        elif text:
+        elif text and self._has_place():
             self.items.append({"output_type": "stream", "name": name, "text": text})
 
     def error(self, name: str, message: str, traceback: list[str]) -> None:
-        """Add an exception. Always kept: it decides about the points."""
+        """Add an exception. One is always kept: it decides about the points."""
         lines = [self._fit(line) for line in traceback[:1000]]
+        while len(self.items) > MAX_OUTPUTS:
+            del self.items[-1]
         self.items.append({"output_type": "error", "ename": name[:200], "evalue": message[:2000], "traceback": lines})
 
     def result(self, data: dict, count: int) -> None:
@@ -77,6 +81,8 @@ class Outputs:
         kind, data = event.get("event"), event.get("data")
         if kind == "stream" and event.get("name") in ("stdout", "stderr") and isinstance(event.get("text"), str):
             self.stream(event["name"], event["text"])
+        elif self.text_only:
+            pass
         elif kind == "error" and isinstance(event.get("traceback"), list):
             self.error(str(event.get("ename")), str(event.get("evalue")), [str(x)[:20_000] for x in event["traceback"]])
         elif kind == "clear":
@@ -91,7 +97,7 @@ class Outputs:
         if event.get("update") and isinstance(ident, str):
             if ident in self._shown and shown:
                 self._shown[ident]["data"] = shown
-        elif shown:
+        elif shown and self._has_place():
             output = {"output_type": kind, "data": shown, "metadata": {}}
             if kind == "execute_result":
                 count = event.get("execution_count")
@@ -99,6 +105,10 @@ class Outputs:
             if isinstance(ident, str):
                 self._shown[ident] = output
             self.items.append(output)
+
+    def _has_place(self) -> bool:
+        self.cut |= len(self.items) >= MAX_OUTPUTS
+        return len(self.items) < MAX_OUTPUTS
 
     def _fit(self, text: str) -> str:
         if len(text) > self._room:
@@ -122,7 +132,7 @@ class Report:
     """What a kernel cost, as its supervisor counted."""
 
     cpu: float = 0.0  # of the kernel and all its descendants that were waited for
-    supervisor_cpu: float = 0.0
+    supervisor_cpu: float = 0.0  # its own, and the warm parent's for a fork
     peak: int = 0  # bytes, beyond the warm parent
     limit: str | None = None  # the limit that ended it
 

@@ -262,7 +262,7 @@ class Examiner:
         self, cell: dict, count: int, seconds: float, line: Line | None, why_no_line: str = ""
     ) -> tuple[Outputs, Outcome]:
         """Run a test cell within `seconds`. Without a `line` it fails for the reason given, if it needs one."""
-        outputs, ident, source = Outputs(self.limits), grade_id(cell), source_of(cell)
+        outputs, ident, source = Outputs(self.limits, text_only=True), grade_id(cell), source_of(cell)
         start, credit, error = time.monotonic(), None, None
         if line is not None:
             line.begin(outputs, start + seconds)

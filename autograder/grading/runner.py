@@ -32,6 +32,7 @@ from autograder.grading import examiner
 from autograder.grading.client import Kernel, KernelLost, Outputs, SandboxError, WarmParent, own_cpu
 from autograder.grading.handles import Line
 from autograder.grading.job import Job, Limits, Outcome, Result, Usage
+from autograder.grading.warm import die_with_parent
 from autograder.grading.wire import Encoder
 
 MARGIN_SECONDS = 30  # beyond the notebook's own time, before the whole submission is given up
@@ -153,6 +154,7 @@ def _in_a_fork(station: _Station, job: Job) -> Result:
     if pid == 0:
         status = 1
         try:
+            die_with_parent()
             os.close(read)
             with os.fdopen(write, "wb") as pipe:
                 result = _conduct_safely(station, job)

@@ -16,6 +16,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,11 +41,11 @@ class Plan:
     env: dict[str, str] = field(default_factory=dict)
     scratch_mb: int = 256
 
-    def command(self, argv: list[str], *, sealed: bool = True) -> list[str]:
+    def command(self, argv: list[str], *, sealed: bool = True, extra: Sequence[str] = ()) -> list[str]:
         """The command that runs `argv` in bubblewrap. File descriptors above 2 that are inheritable stay open.
 
         `sealed` says that each submission mounts a /proc of its own; without it bubblewrap's is protected, which rules
-        the other out.
+        the other out. `extra` are further mounts, in bubblewrap's words.
         """
         words = ["bwrap", "--unshare-user", "--unshare-all", "--die-with-parent", "--new-session", "--clearenv"]
         for name, value in sorted(self.env.items()):
@@ -63,6 +64,7 @@ class Plan:
             words += ["--ro-bind", "/proc/sys", "/proc/sys"]
         for path in (SCRATCH, *(path for path in self.writable if path != "/dev/shm")):  # bubblewrap made that one
             words += ["--size", str(self.scratch_mb * 2**20), "--tmpfs", path]
+        words += extra
         for path in (*self.hidden, "/dev", "/"):
             words += ["--remount-ro", path]
         return [*words, "--chdir", SCRATCH, "--", *argv]

@@ -48,6 +48,11 @@ def _prctl(option: int, value: int) -> None:
         _call("prctl", option, *map(ctypes.c_ulong, (value, 0, 0, 0)))
 
 
+def die_with_parent() -> None:
+    """Have the system kill this process when the thread that forked it ends."""
+    _prctl(_PDEATHSIG, signal.SIGKILL)
+
+
 # --- sealing ---------------------------------------------------------------------------------------------------------
 
 
@@ -81,7 +86,7 @@ def _drop_capabilities() -> None:
     _call("capset", header, nothing)
 
 
-def _limit(limits: dict, sealed: bool) -> None:
+def set_limits(limits: dict, sealed: bool) -> None:
     """Limits of the system, for each process. The supervisor's are for all processes together."""
     data = _status("self").get("VmData", 0) + limits["memory_mb"] * 2**20
     wanted = {
@@ -181,14 +186,18 @@ def _supervise(pid: int, control: socket.socket, watch: Watch) -> dict:
             os.kill(pid, signal.SIGKILL)
     if not watch.sealed:
         _sweep(pid)
-    mine = resource.getrusage(resource.RUSAGE_SELF)
     return {
         "status": os.waitstatus_to_exitcode(status),
         "limit": limit,
         "cpu": usage.ru_utime + usage.ru_stime,
-        "supervisor_cpu": mine.ru_utime + mine.ru_stime,
+        "supervisor_cpu": _cpu(),
         "peak": watch.peak,
     }
+
+
+def _cpu() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _sweep(group: int) -> None:
@@ -215,7 +224,7 @@ def _fork_kernel(shell: Any, order: dict, descriptors: list[int]) -> None:
     """In the supervisor: make the kernel, watch it, report. Does not return."""
     status = 1
     try:
-        _prctl(_PDEATHSIG, signal.SIGKILL)
+        die_with_parent()
         data, control, out, err = descriptors
         sealed, limits = order["seal"], order["limits"]
         watched = socket.socket(fileno=control)
@@ -243,6 +252,7 @@ def _fork_kernel(shell: Any, order: dict, descriptors: list[int]) -> None:
             watched.sendall(b"-" + str(error).encode())
         else:
             report = _supervise(pid, watched, Watch(pid, base, limits, sealed))
+            report["supervisor_cpu"] += order["parent_cpu"]
             watched.sendall(json.dumps(report).encode())
         status = 0
     finally:
@@ -254,7 +264,7 @@ def _become_kernel(shell: Any, order: dict, data: int, out: int, err: int, opene
     status = 1
     try:
         try:
-            _prctl(_PDEATHSIG, signal.SIGKILL)
+            die_with_parent()
             os.setsid()
             scratch = order["scratch"]
             if order["seal"]:
@@ -269,7 +279,7 @@ def _become_kernel(shell: Any, order: dict, data: int, out: int, err: int, opene
             low, high = sorted((data, opened))
             for first, last in ((3, low), (low + 1, high), (high + 1, 65536)):
                 os.closerange(first, last)
-            _limit(order["limits"], order["seal"])
+            set_limits(order["limits"], order["seal"])
             _prctl(_NO_NEW_PRIVS, 1)
         except OSError as error:
             os.write(opened, str(error).encode())
@@ -316,7 +326,8 @@ def main(descriptor: int) -> None:
     threads = len(os.listdir("/proc/self/task")) if sys.platform == "linux" else 1
     gc.collect()
     gc.freeze()
-    control.sendall(json.dumps({"threads": threads, "failed": failed, "pid": os.getpid()}).encode())
+    control.sendall(json.dumps({"threads": threads, "failed": failed}).encode())
+    spent = _cpu()
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, 1 << 16, 4)
         if not message:
@@ -324,9 +335,11 @@ def main(descriptor: int) -> None:
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
+        order = json.loads(message) | {"parent_cpu": _cpu() - spent}  # of the fork before this one
+        spent = _cpu()
         if os.fork() == 0:
             control.close()
-            _fork_kernel(shell, json.loads(message), descriptors)
+            _fork_kernel(shell, order, descriptors)
         for number in descriptors:
             os.close(number)
 

@@ -29,6 +29,7 @@ MAX_HEADER = 32 * MB
 MAX_NODES = 2_000_000  # elements in one value
 MAX_DEPTH = 100
 MAX_BUFFERS = 100_000
+MAX_FIELDS = 200  # of a named tuple
 MAX_INT_BITS = 1_000_000
 
 _PREFIX = struct.Struct("!IQ")
@@ -135,7 +136,9 @@ class Encoder:
         if fields is None and hasattr(kind, "n_sequence_fields"):
             places = {name: None for name in vars(kind) if name.isidentifier() and not name.startswith(("_", "n_"))}
             fields = tuple(places) if len(places) == len(value) else None
-        if not (type(fields) is tuple and len(fields) == len(value) and all(type(name) is str for name in fields)):
+        if type(fields) is not tuple or not len(fields) == len(value) <= MAX_FIELDS:
+            return None
+        if not all(type(name) is str for name in fields):
             return None
         return ["nt", kind.__name__, list(fields), *(self.tree(item, depth + 1) for item in tuple.__iter__(value))]
 
@@ -194,6 +197,8 @@ class Decoder:
             return self._tensor(*rest)
         if tag == "nt":
             name, fields, *items = rest
+            if len(fields) > MAX_FIELDS:
+                raise ProtocolError("too many fields")
             return collections.namedtuple(name, fields)(*(self.value(item, depth + 1) for item in items))
         if tag in ("size", "dtype", "device"):
             return self._torch_data(tag, rest)
@@ -283,17 +288,19 @@ class Reader:
     def feed(self, data: bytes) -> list[tuple[dict, list[memoryview]]]:
         """Take what arrived; return the messages that are complete, each with its buffers. Raises ProtocolError."""
         self._data += data
-        messages = []
-        while len(self._data) >= self._need:
-            header_length, body_length = _PREFIX.unpack_from(self._data)
+        whole, start, messages = memoryview(self._data), 0, []
+        while len(whole) - start >= self._need:
+            header_length, body_length = _PREFIX.unpack_from(whole, start)
             if header_length > MAX_HEADER or body_length > self._max_body:
                 raise ProtocolError("a message that is too long")
             self._need = _PREFIX.size + header_length + body_length
-            if len(self._data) < self._need:
+            if len(whole) - start < self._need:
                 break
-            whole, self._data = memoryview(self._data)[: self._need], self._data[self._need :]
+            messages.append(self._parse(whole[start + _PREFIX.size : start + self._need], header_length))
+            start += self._need
             self._need = _PREFIX.size
-            messages.append(self._parse(whole[_PREFIX.size :], header_length))
+        if start:  # the messages keep their part of the old bytes
+            self._data = bytearray(whole[start:])
         return messages
 
     @staticmethod

@@ -463,6 +463,30 @@ def f(): pass
     assert not desk.test("assert f() == 1").passed
 
 
+def test_forged_results_and_errors_do_not_reach_a_tests_outputs(desk):
+    desk.answer(
+        """
+import socket
+from autograder.grading import wire
+def f():
+    s = socket.socket(fileno=3)
+    for event in (
+        {"event": "clear"},
+        {"event": "execute_result", "data": {"text/plain": "100"}, "metadata": {}, "execution_count": 1},
+        {"event": "display_data", "data": {"text/html": "<b>100</b>"}, "metadata": {}},
+        {"event": "error", "ename": "x", "evalue": "y", "traceback": []},
+        {"event": "stream", "name": "stdout", "text": "100"},
+    ):
+        wire.send(s, event)
+    s.detach()
+    return 0
+"""
+    )
+    assert not desk.test("print('mine')\nassert f() == 1").passed
+    assert [item["output_type"] for item in desk.outputs.items] == ["stream", "error"]
+    assert desk.outputs.items[0]["text"] == "mine\n100" and desk.outputs.items[1]["ename"] == "AssertionError"
+
+
 def test_a_nested_answer_earns_nothing(desk):
     desk.answer(
         """

@@ -114,6 +114,11 @@ def test_large_figures_are_dropped(warm: WarmParent):
     shell.kernel.close()
 
 
+def test_the_number_of_outputs_is_limited_and_an_error_is_kept(shell: Shell):
+    outputs = shell.run("import sys\nfor _ in range(3000): print(end='a'); print(end='b', file=sys.stderr)\n1 / 0")
+    assert outputs.cut and len(outputs.items) == 1001 and outputs.items[-1]["ename"] == "ZeroDivisionError"
+
+
 # --- what it can see and reach ---------------------------------------------------------------------------------------
 
 
