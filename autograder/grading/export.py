@@ -130,7 +130,8 @@ def _lesson(course: Course, name: str) -> _Lesson:
     with course.gradebook() as gradebook:
         assignment = gradebook.find_assignment(name)
         cells = [(nb.name, cell) for nb in assignment.notebooks for cell in [*nb.grade_cells, *nb.task_cells]]
-        cells.sort(key=lambda c: (order.index(key) if (key := (c[0], c[1].name)) in order else len(order), *key))
+        place = {key: index for index, key in enumerate(order)}
+        cells.sort(key=lambda c: (place.get((c[0], c[1].name), len(place)), c[0], c[1].name))
         plain = [cell.name for _, cell in cells]
         label = {(nb, c.name): c.name if plain.count(c.name) == 1 else f"{nb}/{c.name}" for nb, c in cells}
         points = {label[notebook, cell.name]: cell.max_score for notebook, cell in cells}

@@ -99,6 +99,7 @@ def render(
     delimiters = _delimiters(course)
     resources = course.resources(student, lesson.name, notebook.name)
     graded, resources = GetGrades(parent=course.converter)(graded, resources)
+    graded.metadata = deepcopy(notebook.release.metadata)
     hints, bounds = {}, _Bounds(notebook.release)
     released = {_grade_id(cell): cell for cell in notebook.release.cells if _grade_id(cell)}
     masters = {_grade_id(cell): cell for cell in notebook.master.cells if _grade_id(cell)}
@@ -238,10 +239,13 @@ class _Bounds:
                 self._left["source"] -= shown
             if cell.cell_type == "markdown" and not self._fits("markdown", cell.source, MAX_MARKDOWN):
                 _as_typed(cell)
-        for output in cell.get("outputs", []):
+        if cell.cell_type != "code":
+            return
+        for output in cell.outputs:
             if output.output_type in ("display_data", "execute_result"):
                 output.metadata = NotebookNode()
                 output.data = NotebookNode({k: v for k, v in output.data.items() if self._shows(k, v)})
+        cell.outputs = [output for output in cell.outputs if output.get("data", True)]
 
     def _shows(self, kind: str, data: object) -> bool:
         if kind in ("text/html", "text/markdown"):

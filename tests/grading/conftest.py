@@ -5,8 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from foreign import course
+from foreign import course, fake
 from kernels import shell, warm  # noqa: F401 - fixtures
+
+from autograder.grading.grade import grade_class
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +24,21 @@ def graded_by_nbgrader(foreign_master: Path, tmp_path_factory: pytest.TempPathFa
     course.hand_in_honest(folder)
     course.nbgrader(folder, "autograde", course.LESSON)
     return folder
+
+
+@pytest.fixture(scope="session")
+def graded_master(foreign_master: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The honest class as we grade it, without a sandbox. Not to be changed."""
+    folder = Path(shutil.copytree(foreign_master, tmp_path_factory.mktemp("graded") / "course"))
+    course.hand_in_honest(folder)
+    grade_class(folder, course.LESSON, run=fake.run)
+    return folder
+
+
+@pytest.fixture
+def graded_course(graded_master: Path, tmp_path: Path) -> Path:
+    """A copy of the graded class."""
+    return Path(shutil.copytree(graded_master, tmp_path / "graded"))
 
 
 @pytest.fixture

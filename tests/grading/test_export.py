@@ -4,19 +4,17 @@ import csv
 from pathlib import Path
 
 import pytest
-from foreign import course, fake
+from foreign import course
 from nbgrader.api import Gradebook
 
 from autograder.errors import UserError
 from autograder.grading.export import _shown, export
-from autograder.grading.grade import grade_class
 
 
 @pytest.fixture
-def graded(foreign_course) -> Path:
+def graded(graded_course) -> Path:
     """The honest class, graded; one student with an awkward name, one who handed in nothing."""
-    grade_class(foreign_course, course.LESSON, run=fake.run)
-    with gradebook(foreign_course) as book:
+    with gradebook(graded_course) as book:
         book.update_or_create_student(
             "all_right", first_name='Ada "Al", B.', last_name="=1+1", email="ada@x.org", lms_user_id="4711"
         )
@@ -25,7 +23,7 @@ def graded(foreign_course) -> Path:
             grade = book.find_grade(name, "problem1", course.LESSON, "all_right")
             grade.manual_score, grade.needs_manual_grade = 1.5 if name == "why" else 0, False
         book.db.commit()
-    return foreign_course
+    return graded_course
 
 
 def gradebook(folder: Path) -> Gradebook:

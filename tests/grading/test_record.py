@@ -192,13 +192,12 @@ def test_recording_twice_is_recording_once(ada):
         assert not recorder.is_recorded(one, folder), "the time of handing in counts: it may cost a late penalty"
 
 
-def test_a_lost_gradebook_is_filled_again_from_the_result_files(foreign_course, foreign_master):
-    first = grade_class(foreign_course, "ps1", run=fake.run, jobs=1)
-    before = course.scores(foreign_course)
-    (foreign_course / "gradebook.db").write_bytes((foreign_master / "gradebook.db").read_bytes())
-    again = grade_class(foreign_course, "ps1", run=fake.run, jobs=1)
-    assert (again.graded, again.kept) == (0, first.graded)
-    assert course.scores(foreign_course) == before
+def test_a_lost_gradebook_is_filled_again_from_the_result_files(graded_course, foreign_master):
+    before = course.scores(graded_course)
+    (graded_course / "gradebook.db").write_bytes((foreign_master / "gradebook.db").read_bytes())
+    again = grade_class(graded_course, "ps1", run=fake.run, jobs=1)
+    assert (again.graded, again.kept) == (0, 15)
+    assert course.scores(graded_course) == before
 
 
 def test_a_manual_score_is_not_touched(ada):
@@ -405,11 +404,8 @@ def assert_no_workers_of(pid: int) -> None:
 
 
 @pytest.fixture
-def undisturbed(copy_course) -> dict:
-    folder = copy_course("undisturbed")
-    course.hand_in_honest(folder)
-    grade_class(folder, "ps1", run=fake.run, jobs=2)
-    return course.scores(folder)
+def undisturbed(graded_master) -> dict:
+    return course.scores(graded_master)
 
 
 def test_killed_runs_resume(foreign_course, undisturbed):
