@@ -13,163 +13,20 @@ import contextlib
 import importlib
 import io
 import linecache
-import random
 import signal
-import symtable
 import sys
 import time
 import traceback
-import types
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from autograder.grading import wire
 from autograder.grading.client import GRACE_SECONDS, Outputs
 from autograder.grading.handles import Handle, Line, OutOfTime, RemoteError, is_handle, path_of
 from autograder.grading.job import Limits, Outcome
+from autograder.grading.prelude import Prelude, bound_names, global_names, grade_id, parse, source_of
 
 _SEEDS = (("random", "seed"), ("numpy.random", "seed"), ("torch", "manual_seed"))
-
-
-def is_test(cell: dict) -> bool:
-    """Whether a notebook's cell is one that nbgrader scores by running it."""
-    mark = cell.get("metadata", {}).get("nbgrader", {})
-    return cell.get("cell_type") == "code" and bool(mark.get("grade")) and not mark.get("solution")
-
-
-def grade_id(cell: dict) -> str:
-    return cell.get("metadata", {}).get("nbgrader", {}).get("grade_id", "")
-
-
-def source_of(cell: dict) -> str:
-    source = cell.get("source", "")
-    return source if isinstance(source, str) else "".join(source)
-
-
-def parse(source: str) -> ast.Module:
-    """The syntax tree of a cell; IPython's own lines (`%matplotlib inline`, `!ls`) are passed over. Or SyntaxError."""
-    try:
-        return ast.parse(source)
-    except SyntaxError:
-        plain = "\n".join("" if line.lstrip()[:1] in ("%", "!") else line for line in source.split("\n"))
-        return ast.parse(plain)
-
-
-def bound_names(nodes: list[ast.stmt]) -> set[str]:
-    """Names that these statements bind at the top level."""
-    table = symtable.symtable(ast.unparse(ast.Module(nodes, [])), "cell", "exec")
-    return {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
-
-
-def global_names(nodes: list[ast.stmt]) -> set[str]:
-    """Names that these statements look up in the global namespace, at whatever depth."""
-    found = set()
-    tables = [symtable.symtable(ast.unparse(ast.Module(nodes, [])), "cell", "exec")]
-    while tables:
-        table = tables.pop()
-        tables += table.get_children()
-        top = table.get_type() == "module"
-        found |= {s.get_name() for s in table.get_symbols() if s.is_referenced() and (top or s.is_global())}
-    return found
-
-
-# --- the prelude -----------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Prelude:
-    """What the examiner knows of a lesson before any submission. Built once for each bundle and worker."""
-
-    namespace: dict[str, Any] = field(default_factory=dict)
-    given: set[str] = field(default_factory=set)  # names that the release leaves to the student's side
-    since: dict[str, set[str]] = field(default_factory=dict)  # grade id -> names that the cells before it bind anew
-    wanted: set[str] = field(default_factory=set)  # names that the student's side may need from test cells
-
-
-def import_statements(release: dict) -> list[str]:
-    """The imports at the top level of the released notebook, test cells excepted."""
-    found: dict[str, None] = {}
-    for cell in release["cells"]:
-        if cell["cell_type"] == "code" and not is_test(cell):
-            with contextlib.suppress(SyntaxError):
-                for node in parse(source_of(cell)).body:
-                    if isinstance(node, (ast.Import, ast.ImportFrom)):
-                        found[ast.unparse(node)] = None
-    return list(found)
-
-
-def build_prelude(release: dict) -> Prelude:
-    """Run what the release itself may define: its imports, and from read-only cells the definitions and assignments
-    whose names are all known already. What draws random numbers is left to the student's side, whose numbers count."""
-    prelude = Prelude()
-    space = prelude.namespace
-    space |= {"__name__": "__main__", "__builtins__": builtins}
-    fresh: set[str] = set()
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        for cell in release["cells"]:
-            if cell["cell_type"] != "code":
-                continue
-            try:
-                body = parse(source_of(cell)).body
-            except SyntaxError:
-                continue
-            if is_test(cell):
-                prelude.since[grade_id(cell)], fresh = fresh, set()
-                _imports_only(body, space)
-                continue
-            mark = cell["metadata"].get("nbgrader", {})
-            read_only = mark.get("locked") and not mark.get("solution")
-            prelude.wanted |= global_names(body)
-            for node in body:
-                names = bound_names([node])
-                if not _trusted(node, read_only, space):
-                    prelude.given |= names
-                    fresh |= names
-    for name in prelude.given:
-        space.pop(name, None)
-    return prelude
-
-
-def _imports_only(body: list[ast.stmt], space: dict) -> None:
-    """Imports of a test cell: run once here, so that each submission finds them loaded."""
-    for node in body:
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            with contextlib.suppress(Exception):
-                exec(compile(ast.Module([node], []), "<import>", "exec"), dict(space))
-
-
-def _trusted(node: ast.stmt, read_only: bool, space: dict) -> bool:
-    """Run one statement of the release in the prelude if it may be; say whether its names are the prelude's now."""
-    is_import = isinstance(node, (ast.Import, ast.ImportFrom))
-    defines = isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign))
-    if not is_import and not (read_only and defines):
-        return not bound_names([node])
-    known = space.keys() | vars(builtins).keys() | bound_names([node])
-    if not is_import and not global_names([node]) <= known:
-        return False
-    before = _random_state()
-    try:
-        exec(compile(ast.Module([node], []), "<release>", "exec"), space)
-    except Exception:
-        return False
-    drawn = not isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not is_import and _random_state() != before
-    values = [space.get(name) for name in bound_names([node])]
-    return not drawn or all(_never_random(value) for value in values)
-
-
-def _random_state() -> tuple:
-    """Changes whenever a random number is drawn."""
-    state: tuple = (random.getstate(),)
-    if numpy := sys.modules.get("numpy"):
-        state += (numpy.random.get_state()[1].tobytes(), numpy.random.get_state()[2])
-    if torch := sys.modules.get("torch"):
-        state += (torch.get_rng_state().numpy().tobytes(),)
-    return state
-
-
-def _never_random(value: Any) -> bool:
-    return value is None or isinstance(value, (str, bool, type, types.FunctionType)) or "device" in type(value).__name__
 
 
 # --- what our own tests ask beside calls -----------------------------------------------------------------------------

@@ -27,7 +27,7 @@ class Limits:
     memory_mb: int = 2048  # beyond what the warm parent holds already, all processes of the submission together
     processes: int = 64  # processes and threads together
     open_files: int = 256  # for each process
-    scratch_mb: int = 256  # files in the working folder, in /tmp and in /dev/shm: each of the three
+    scratch_mb: int = 256  # files in the working folder, in /tmp and in /dev/shm together
     output_bytes: int = 200_000  # text outputs of one cell; the rest is cut as it arrives
     figure_bytes: int = 2_000_000  # binary outputs of one cell; further ones are dropped
     message_mb: int = 256  # one message between the student's side and the examiner
@@ -41,7 +41,7 @@ class Bundle:
     release: str  # JSON of the released notebook with its hidden tests in place
     files: dict[str, bytes] = field(default_factory=dict)  # relative path -> content, beside the notebook
     env: dict[str, str] = field(default_factory=dict)  # for the student's side: nothing secret
-    imports: bool = True  # the warm parent imports what the release imports
+    imports: bool = True  # the warm parent loads what the release needs
 
     @cached_property
     def key(self) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import json
 import os
 import resource
@@ -28,10 +29,12 @@ from pathlib import Path
 from typing import Any
 
 from autograder.errors import UserError
-from autograder.grading import examiner
-from autograder.grading.client import Kernel, KernelLost, Outputs, SandboxError, WarmParent, own_cpu
+from autograder.grading.client import Kernel, KernelLost, SandboxError, WarmParent, own_cpu
+from autograder.grading.examiner import Examiner
 from autograder.grading.handles import Line
 from autograder.grading.job import Job, Limits, Outcome, Result, Usage
+from autograder.grading.outputs import Outputs
+from autograder.grading.prelude import Prelude, build_prelude, grade_id, is_test, preparations, source_of
 from autograder.grading.warm import die_with_parent
 from autograder.grading.wire import Encoder
 
@@ -57,7 +60,7 @@ class _Station:
 
     key: tuple
     warm: WarmParent
-    prelude: examiner.Prelude
+    prelude: Prelude
     folder: str  # the bundle's files, for tests that read them
 
     def close(self) -> None:
@@ -89,16 +92,21 @@ def _station_for(job: Job) -> _Station:
     if _station is None:
         folder = tempfile.mkdtemp(prefix="autograder-examiner-")
         release = json.loads(job.bundle.release)
-        imports = examiner.import_statements(release) if job.bundle.imports else []
-        warm = WarmParent(job.sandbox, job.limits, imports, job.bundle.env)
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the examiner forks, and compares on the CPU
         os.environ["COURSE_SCALE"] = "smoke"
         os.environ["MPLBACKEND"] = "agg"
         _write_files(Path(folder), job.bundle.files)
         with _inside(folder):
-            prelude = examiner.build_prelude(release)
+            prelude = build_prelude(release)
         if torch := sys.modules.get("torch"):
             torch.set_num_threads(1)
+        ours = (Path(folder), Path(__file__).resolve().parents[2] / "utils")
+        imports = preparations(release, prelude.namespace, ours) if job.bundle.imports else []
+        try:
+            warm = WarmParent(job.sandbox, job.limits, imports, job.bundle.env)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         _station = _Station(key, warm, prelude, folder)
         Finalize(None, close, exitpriority=10)  # at the end of a worker process too, where atexit is not run
     return _station
@@ -157,8 +165,10 @@ def _in_a_fork(station: _Station, job: Job) -> Result:
             die_with_parent()
             os.close(read)
             with os.fdopen(write, "wb") as pipe:
+                known = set(sys.modules)
                 result = _conduct_safely(station, job)
-                pipe.write(json.dumps(result.as_dict()).encode())
+                loaded = sorted(set(sys.modules) - known)
+                pipe.write(json.dumps({"result": result.as_dict(), "loaded": loaded}).encode())
             status = 0
         finally:
             os._exit(status)
@@ -175,11 +185,15 @@ def _in_a_fork(station: _Station, job: Job) -> Result:
         os.kill(pid, signal.SIGKILL)
     _, status, usage = os.wait4(pid, 0)
     try:
-        result = Result.from_dict(json.loads(data))
+        answer = json.loads(data)
+        result = Result.from_dict(answer["result"])
     except ValueError:
         close()  # it may be in the middle of something
         reason = "did not end in time" if left <= 0 else f"ended early (status {os.waitstatus_to_exitcode(status)})"
         return Result(job.student, job.bundle.lesson, "failed", reason=f"the examiner's process {reason}")
+    for name in answer["loaded"]:  # by tests, never by student code: the next submission finds it loaded
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
     cpu = usage.ru_utime + usage.ru_stime
     return dataclasses.replace(result, usage=dataclasses.replace(result.usage, examiner_cpu=cpu))
 
@@ -217,16 +231,16 @@ class _Conductor:
         self.deadline = time.monotonic() + job.limits.notebook_seconds
         notebook = json.loads(job.submission)
         cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
-        own = [examiner.source_of(cell) for cell in cells if not examiner.is_test(cell)]
-        tests = examiner.Examiner(self.station.prelude, job.limits, own)
+        own = [source_of(cell) for cell in cells if not is_test(cell)]
+        tests = Examiner(self.station.prelude, job.limits, own)
         with _inside(self.station.folder):
             for count, cell in enumerate(cells, 1):
-                source = examiner.source_of(cell)
+                source = source_of(cell)
                 if not source.strip():
                     outputs = Outputs(job.limits)
-                    if examiner.is_test(cell):
-                        self.outcomes.append(Outcome(examiner.grade_id(cell), True))
-                elif not examiner.is_test(cell):
+                    if is_test(cell):
+                        self.outcomes.append(Outcome(grade_id(cell), True))
+                elif not is_test(cell):
                     outputs = self._own_cell(source, count, f"cell {count}")
                 elif job.mode == "classic":
                     outputs = self._classic_test(cell, source, count)
@@ -275,7 +289,7 @@ class _Conductor:
 
     def _classic_test(self, cell: dict, source: str, count: int) -> Outputs:
         """A test cell in the student's kernel, as nbgrader runs it."""
-        start, ident = time.monotonic(), examiner.grade_id(cell)
+        start, ident = time.monotonic(), grade_id(cell)
         outputs = self._own_cell(source, count, f"the test {ident}")
         errors = [item for item in outputs.items if item["output_type"] == "error"]
         error = {"error": errors[0]["ename"], "message": errors[0]["evalue"]} if errors else {}
@@ -288,7 +302,7 @@ class _Conductor:
         self.outcomes.append(Outcome(ident, not errors, credit=credit, seconds=seconds, **error))
         return outputs
 
-    def _test(self, tests: examiner.Examiner, cell: dict, count: int) -> Outputs:
+    def _test(self, tests: Examiner, cell: dict, count: int) -> Outputs:
         line = self.line if self._ready() else None
         seconds = max(0.0, min(self.job.limits.cell_seconds, self._left()))
         before = line.calls_cpu if line else 0.0

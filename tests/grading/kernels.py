@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from autograder.grading import sandbox
-from autograder.grading.client import Kernel, Outputs, WarmParent
+from autograder.grading.client import Kernel, WarmParent
 from autograder.grading.job import Limits
+from autograder.grading.outputs import Outputs
 
 needs_sandbox = pytest.mark.skipif(sandbox.available() is not None, reason=str(sandbox.available()))
 

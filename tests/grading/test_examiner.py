@@ -9,10 +9,11 @@ import pytest
 import torch
 from kernels import Shell, needs_sandbox, notebook
 
-from autograder.grading import examiner
 from autograder.grading.client import WarmParent
+from autograder.grading.examiner import Examiner
 from autograder.grading.handles import Handle, Line
 from autograder.grading.job import Limits
+from autograder.grading.prelude import build_prelude
 
 pytestmark = needs_sandbox
 LIMITS = Limits(cell_seconds=10, call_seconds=2)
@@ -22,9 +23,9 @@ class Desk:
     """One submission and its examiner: `answer` runs a student's cell, `test` a test cell."""
 
     def __init__(self, warm: WarmParent, *release: tuple[str, str]):
-        self.prelude = examiner.build_prelude(notebook(*release))
+        self.prelude = build_prelude(notebook(*release))
         self.cells: list[str] = []
-        self.examiner = examiner.Examiner(self.prelude, LIMITS, self.cells)
+        self.examiner = Examiner(self.prelude, LIMITS, self.cells)
         self.shell = Shell(warm.fork(LIMITS))
         self.line = Line(self.shell.kernel, LIMITS)
 
@@ -55,7 +56,7 @@ def desk(warm: WarmParent):
 
 
 def test_the_prelude_has_what_read_only_cells_define_alone():
-    prelude = examiner.build_prelude(
+    prelude = build_prelude(
         notebook(
             ("given", "import math\nsize = 3\ndef area(r):\n    return math.pi * r**2\nclass Box:\n    side = size"),
             ("answer", "def f(x):\n    raise NotImplementedError()\nx = None"),
@@ -70,7 +71,7 @@ def test_the_prelude_has_what_read_only_cells_define_alone():
 
 
 def test_random_data_is_left_to_the_students_side():
-    prelude = examiner.build_prelude(
+    prelude = build_prelude(
         notebook(
             (
                 "given",
@@ -89,7 +90,7 @@ z = torch.ones(2)
 
 
 def test_a_broken_release_cell_is_passed_over():
-    prelude = examiner.build_prelude(
+    prelude = build_prelude(
         notebook(
             ("given", "this is no Python"),
             ("given", "import nosuchmodule\nok = 1"),

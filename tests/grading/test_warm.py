@@ -14,8 +14,9 @@ import psutil
 import pytest
 from kernels import Shell, needs_sandbox
 
-from autograder.grading.client import KernelLost, Outputs, WarmParent
+from autograder.grading.client import KernelLost, WarmParent
 from autograder.grading.job import Limits
+from autograder.grading.outputs import Outputs
 
 pytestmark = needs_sandbox
 
