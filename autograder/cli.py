@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.console import Console
@@ -19,6 +19,8 @@ from autograder.errors import UserError
 
 if TYPE_CHECKING:
     from autograder.grading.grade import ClassReport
+
+T = TypeVar("T")
 
 app = typer.Typer(
     help="Build the lessons of this course, audit their tests, grade a class.",
@@ -174,8 +176,8 @@ def _own(lesson: str) -> tuple[Path, str]:
     return course.root, course.choose([lesson])[0]
 
 
-def _graded(grade_with: Callable[[Callable], ClassReport]) -> ClassReport:
-    """Run the grading under a live line: done, running, failed, time left."""
+def _graded(grade_with: Callable[[Callable], T]) -> T:
+    """Run a grading under a live line: done, running, failed, time left."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[state]}"))
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         bar = progress.add_task("grading", total=None, state="")
@@ -191,20 +193,24 @@ def _graded(grade_with: Callable[[Callable], ClassReport]) -> ClassReport:
 
 def _show_class(report: ClassReport) -> None:
     """The closing table: points by exercise, total, the first hint; below it what could not be graded."""
+    width = [max(len(f"{points:g}"), len(str(number))) for number, points in enumerate(report.points.values(), 1)]
+
+    def row(values) -> str:
+        return " ".join(f"{value:>{w}}" for value, w in zip(values, width, strict=True))
+
     table = Table(title=f"{report.lesson}: {report.graded} graded, {report.kept} kept, in {report.seconds:.1f} s")
     table.add_column("student", no_wrap=True)
-    for number, points in enumerate(report.points.values(), 1):
-        table.add_column(f"{number}\n/{points:g}", justify="right")
-    table.add_column(f"total\n/{sum(report.points.values()):g}", justify="right")
-    table.add_column("first hint", overflow="fold", ratio=1)
+    numbers = range(1, len(width) + 1)
+    table.add_column(
+        f"exercise {row(numbers)}\n   of     {row(f'{p:g}' for p in report.points.values())}", no_wrap=True
+    )
+    table.add_column(f"total\n{sum(report.points.values()):g}", justify="right", no_wrap=True)
+    table.add_column("first hint", overflow="fold")
     for student in report.students.values():
-        if student.student in report.problems:
-            continue
-        scores = [
-            "?" if exercise in student.by_hand else f"{student.scores.get(exercise, 0):g}" for exercise in report.points
-        ]
-        hint = next((f"{escape(_short(name))}: {escape(text)}" for name, text in student.hints.items()), "")
-        table.add_row(escape(student.student), *scores, f"{student.total:g}", hint)
+        if student.student not in report.problems:
+            scores = ("?" if e in student.by_hand else f"{student.scores.get(e, 0):g}" for e in report.points)
+            hint = next((f"{escape(_short(name))}: {escape(text)}" for name, text in student.hints.items()), "")
+            table.add_row(escape(student.student), f"         {row(scores)}", f"{student.total:g}", hint)
     out.print(table)
     names = ", ".join(f"{number} {escape(_short(name))}" for number, name in enumerate(report.points, 1))
     out.print(f"exercises: {names}", style="dim")
@@ -219,6 +225,41 @@ def _short(grade_id: str) -> str:
 
 
 @app.command()
+def feedback(
+    lesson: Annotated[str, typer.Argument(help="The lesson's name; in this course its number or slug will do.")],
+    course: Annotated[Path | None, typer.Option(help="An nbgrader course; default: this repository.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="This student alone; may be repeated.")] = None,
+    jobs: Annotated[int, typer.Option(help="Processes that share the work.")] = 1,
+) -> None:
+    """Write a safe feedback page for each graded submission."""
+    from autograder.grading.feedback import write_feedback
+
+    root, name = (course, lesson) if course else _own(lesson)
+    pages = write_feedback(root, name, only=only or (), jobs=jobs)
+    out.print(f"[green]✓[/] {len(pages)} pages" + (f", the first: {pages[0]}" if pages else ""))
+
+
+@app.command()
+def export(
+    lesson: Annotated[str | None, typer.Argument(help="One lesson; default: all.")] = None,
+    to: Annotated[str, typer.Option(help="csv, canvas or moodle.")] = "csv",
+    by_exercise: Annotated[bool, typer.Option(help="A column for each exercise, also for canvas and moodle.")] = False,
+    course: Annotated[Path | None, typer.Option(help="An nbgrader course; default: this repository.")] = None,
+) -> None:
+    """Write the grades to files that a spreadsheet, Canvas or Moodle reads."""
+    from autograder.grading.export import export as export_grades
+
+    if to not in ("csv", "canvas", "moodle"):
+        raise UserError(f"no format {to!r}: choose csv, canvas or moodle")
+    if course:
+        root, name = course, lesson
+    else:
+        root, name = _own(lesson) if lesson else (Course.find().root, None)
+    for path in export_grades(root, to, name, by_exercise=by_exercise):
+        out.print(f"[green]✓[/] {path}")
+
+
+@app.command()
 def demo(lesson: Annotated[str, typer.Argument(help="The lesson to show.")] = "04_self_attention") -> None:
     """Build a lesson, grade a sample class of every kind of submission, show the result and say where it is."""
     from autograder import demo as demonstration
@@ -229,11 +270,11 @@ def demo(lesson: Annotated[str, typer.Argument(help="The lesson to show.")] = "0
     folder = course.root / "build" / "demo"
     samples = demonstration.prepare(course, name, folder)
     out.print(f"[green]✓[/] a sample class of {len(samples)} in {folder.relative_to(course.root)}/class/submitted")
-    report = _graded(lambda on_event: demonstration.grade(folder, name, on_event))
-    _show_class(report)
+    report, places = _graded(lambda on_event: demonstration.grade(folder, name, on_event))
     for sample in samples:
-        out.print(f"  {sample.student}: {escape(sample.what)}", style="dim")
-    for what, path in demonstration.results(folder, name).items():
+        out.print(f"  {sample.student:<14} {escape(sample.what)}", style="dim")
+    _show_class(report)
+    for what, path in places.items():
         out.print(f"[green]✓[/] {what}: {path.relative_to(course.root)}")
 
 

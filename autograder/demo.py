@@ -39,10 +39,7 @@ def {name}(*args, **kwargs):
 EXHAUST = """\
 import torch
 def {name}(*args, **kwargs):
-    hoard = []
-    while len(hoard) < 64:  # 16 GiB at most
-        hoard.append(torch.ones(2**26))
-    return hoard
+    return torch.ones(2**32)  # 16 GiB
 """
 
 
@@ -126,22 +123,22 @@ def prepare(course: Course, name: str, folder: Path) -> list[Sample]:
     return samples
 
 
-def grade(folder: Path, name: str, on_event: Callable[[Progress], None]) -> ClassReport:
-    """Release the lesson into the sample course's gradebook, grade its class, write feedback and exports."""
+def grade(folder: Path, name: str, on_event: Callable[[Progress], None]) -> tuple[ClassReport, dict[str, Path]]:
+    """Release the lesson into the sample course's gradebook and grade its class.
+
+    Returns: the report, and where the feedback pages, the grades and the gradebook are.
+    """
     from autograder.grading.classroom import open_course
     from autograder.grading.export import export
     from autograder.grading.feedback import write_feedback
     from autograder.grading.grade import grade_class
     from autograder.grading.job import Limits
 
-    subprocess.run(
-        [sys.executable, "-m", "nbgrader", "generate_assignment", name, "--force"],
-        cwd=folder,
-        check=True,
-        capture_output=True,
-    )
+    command = [sys.executable, "-m", "nbgrader", "generate_assignment", name, "--force"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
     course = open_course(folder)
     report = grade_class(course, name, limits=Limits(cell_seconds=10, call_seconds=10), on_event=on_event)
     write_feedback(course, name)
-    export(course, "csv", name)
-    return report
+    grades = export(course, "csv", name)
+    classroom = Course(folder).classroom
+    return report, {"feedback": classroom / "feedback", "grades": grades[-1], "gradebook": classroom / "gradebook.db"}
