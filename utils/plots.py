@@ -22,7 +22,7 @@ from torch import Tensor
 
 from utils.display import in_notebook
 
-__all__ = ["attention_heads", "attention_map", "curves", "diagram", "image_grid", "signed_map"]
+__all__ = ["attention_heads", "attention_map", "curves", "diagram", "image_grid", "labelled_points", "signed_map"]
 
 # Okabe & Ito (2008), ordered so that neighbours also differ in lightness.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
@@ -183,6 +183,70 @@ def image_grid(
         return figure
 
     _show(draw, title, alt)
+
+
+def labelled_points(
+    points: Tensor,
+    labels: Sequence[str],
+    *,
+    groups: Sequence[str] | None = None,
+    links: Iterable[tuple[int, int]] = (),
+    xlabel: str,
+    ylabel: str,
+    title: str,
+    alt: str,
+) -> None:
+    """Draw points with a label each, such as words in a plane.
+
+    `points` is (n, 2). `groups` names the group of each point, shown by colour and marker, with a legend; a pair of
+    indices in `links` is joined by a line.
+    """
+
+    def draw(Figure):
+        places, names = _array(points), groups or [""] * len(labels)
+        figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
+        axis = figure.subplots()
+        for start, end in links:
+            axis.plot(*places[[start, end]].T, color="#AAAAAA", linewidth=1, zorder=1)
+        for i, group in enumerate(dict.fromkeys(names)):
+            chosen = places[[name == group for name in names]]
+            axis.plot(*chosen.T, MARKERS[i % len(MARKERS)], color=PALETTE[i % len(PALETTE)], label=group, markersize=5)
+        axis.set(xlabel=xlabel, ylabel=ylabel)
+        axis.margins(0.17, 0.1)  # room for labels
+        axis.grid(alpha=0.3)
+        if groups:
+            axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        figure.draw_without_rendering()  # only now is it known where the points are on the page
+        _label(axis, places, labels)
+        return figure
+
+    _show(draw, title, alt)
+
+
+# Where a label may stand beside its point, best first: the shift in points, and what of the label is there.
+_SIDES = (
+    ((5, 0), "left", "center"), ((-5, 0), "right", "center"), ((0, 5), "center", "bottom"), ((0, -5), "center", "top"),
+    ((4, 4), "left", "bottom"), ((4, -4), "left", "top"), ((-4, 4), "right", "bottom"), ((-4, -4), "right", "top"),
+)  # fmt: skip
+
+
+def _label(axis, places: np.ndarray, labels: Sequence[str]) -> None:
+    """Write each label on the side of its point where it covers the fewest points and labels that are there already."""
+    dots, frame, taken = axis.transData.transform(places), axis.get_window_extent(), []
+    for place, label in zip(places, labels, strict=True):
+        text = axis.annotate(label, place, (0, 0), textcoords="offset points", fontsize=8)
+
+        def box(side, text=text):
+            shift, horizontal, vertical = side
+            text.set(position=shift, horizontalalignment=horizontal, verticalalignment=vertical)
+            return text.get_window_extent()
+
+        def covered(side, box=box):
+            here = box(side)
+            outside = here.x0 < frame.x0 or here.x1 > frame.x1
+            return sum(map(here.overlaps, taken)) + sum(here.contains(*dot) for dot in dots) + outside
+
+        taken.append(box(min(_SIDES, key=covered)))
 
 
 def diagram(

@@ -8,19 +8,21 @@ from __future__ import annotations
 import html
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from utils.display import in_notebook, show_html
 
-__all__ = ["explore_attention", "explore_softmax"]
+__all__ = ["explore_attention", "explore_neighbours", "explore_softmax"]
 
 BAR = 24  # letters in a bar of weight 1
 ORANGE = "230, 159, 0"
 HOTTEST = 5.0
 STILL_TEMPERATURES = (0.0, 0.25, 0.5, 1.0, 2.0, 5.0)
+NEIGHBOURS = 8
 
 
 def explore_attention(
@@ -67,7 +69,24 @@ def explore_softmax(labels: Sequence[str], logits: Tensor, *, start: float = 1.0
     _show(lambda ipywidgets: _thermostat(ipywidgets, labels, logits, start), still, text)
 
 
-# --- what both share -------------------------------------------------------------------------------------------------
+def explore_neighbours(words: Sequence[str], tables: Mapping[str, Tensor], *, start: str) -> None:
+    """Pick a word and a table, and see which words have the nearest vectors by cosine; `start` is picked at first.
+
+    Each of the named `tables` is (words, d), with any d. The still picture shows the neighbours of `start` in all.
+    """
+    for name, table in tables.items():
+        if table.dim() != 2 or len(table) != len(words):
+            raise ValueError(f"{len(words)} words need a vector each; the table {name!r} is {tuple(table.shape)}")
+    if start not in words:
+        raise ValueError(f"start must be one of the words, not {start!r}")
+    units = {name: F.normalize(table.detach().cpu().float(), dim=-1) for name, table in tables.items()}
+    near = {name: _neighbours(words, unit, start) for name, unit in units.items()}
+    still = "".join(_neighbours_as_html(name, start, found) for name, found in near.items())
+    text = "\n".join(_neighbours_as_text(name, start, found) for name, found in near.items())
+    _show(lambda ipywidgets: _thesaurus(ipywidgets, words, units, start), still, text)
+
+
+# --- what all share --------------------------------------------------------------------------------------------------
 
 
 def _show(panel, still: str, text: str) -> None:
@@ -221,3 +240,59 @@ def _temperatures_as_text(labels: Sequence[str], logits: Tensor, columns: Sequen
     for i, label in enumerate(labels):
         lines.append(f"{label:<{width}} {logits[i]:>6.1f} " + "".join(f"{p[i]:>7.3f}" for p in columns))
     return "\n".join(lines)
+
+
+# --- neighbours ------------------------------------------------------------------------------------------------------
+
+
+def _neighbours(words: Sequence[str], units: Tensor, word: str) -> list[tuple[str, float]]:
+    """The nearest words and their cosines, from the nearest on; [] where all others are equally far."""
+    query = list(words).index(word)
+    cosines = units @ units[query]
+    others = torch.cat([cosines[:query], cosines[query + 1 :]])
+    if len(others) == 0 or others.max() - others.min() < 1e-6:
+        return []
+    cosines[query] = -math.inf
+    best = cosines.topk(min(NEIGHBOURS, len(others)))
+    return [(words[i], cosine) for i, cosine in zip(best.indices.tolist(), best.values.tolist(), strict=True)]
+
+
+def _thesaurus(ipywidgets, words: Sequence[str], units: Mapping[str, Tensor], start: str):
+    """The live widget: a list of the words, in alphabetical order, one of the tables, and the answer below."""
+    word = ipywidgets.Dropdown(options=sorted(words), value=start, description="word")
+    name = ipywidgets.Dropdown(options=list(units), value=list(units)[-1], description="vectors")
+    answer = ipywidgets.HTML()
+
+    def draw(change=None):
+        found = _neighbours(words, units[name.value], word.value)
+        answer.value = _neighbours_as_html(name.value, word.value, found)
+
+    for control in (word, name):
+        control.observe(draw, names="value")
+    draw()
+    controls = [word, name] if len(units) > 1 else [word]
+    return ipywidgets.VBox([ipywidgets.HBox(controls, layout={"flex_flow": "row wrap"}), answer])
+
+
+def _nearest_of_all(name: str, word: str, found: Sequence[tuple[str, float]]) -> str:
+    if not found:
+        return f"{name}: all other words are equally far from “{word}”"
+    return f"{name}: nearest to “{word}” is “{found[0][0]}”, with cosine {found[0][1]:.2f}"
+
+
+def _neighbours_as_text(name: str, word: str, found: Sequence[tuple[str, float]]) -> str:
+    width = max((len(other) for other, _ in found), default=0)
+    rows = [f"  {other:<{width}} {cosine:5.2f} {_bar(max(cosine, 0))}".rstrip() for other, cosine in found]
+    return "\n".join([_nearest_of_all(name, word, found), *rows])
+
+
+def _neighbours_as_html(name: str, word: str, found: Sequence[tuple[str, float]]) -> str:
+    """A table with a row for each neighbour, from the nearest on: the word, shaded, its cosine, and a bar."""
+    rows = "".join(
+        f'<tr><td style="text-align: left; background-color: rgba({ORANGE}, {max(cosine, 0):.2f})">'
+        f'{html.escape(other)}</td><td style="text-align: right">{cosine:.2f}</td>'
+        f'<td style="text-align: left">{_bar(max(cosine, 0))}</td></tr>'
+        for other, cosine in found
+    )
+    head = "<tr><th>word</th><th>cosine</th><th></th></tr>" if found else ""
+    return f"<table><caption>{html.escape(_nearest_of_all(name, word, found))}</caption>{head}{rows}</table>"
