@@ -79,7 +79,7 @@ def _write(course: Course, lesson: Lesson, student: str) -> list[Path]:
         key = graded.metadata.get("autograder", {}).get("key", "")
         finished = Store(course.results).load(lesson.name, student, name, key) if key else None
         page = course.path("feedback", student, lesson.name) / f"{name}.html"
-        atomic_write(page, render(course, lesson, notebook, student, graded, finished).encode())
+        atomic_write(page, render(course, lesson, notebook, student, graded, finished).encode(), durable=False)
         pages.append(page)
     return pages
 

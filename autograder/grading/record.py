@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from unittest import mock
 
 from autograder.errors import UserError
 from autograder.grading.classroom import Course, Lesson
@@ -30,6 +31,7 @@ from autograder.grading.job import Job, Result
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
+    from nbgrader.api import Gradebook
 
 T = TypeVar("T")
 
@@ -70,8 +72,11 @@ def result_key(submitted: bytes, job: Job) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def atomic_write(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Write a file so that a reader, or a run after a crash, sees all of it or nothing of it."""
+def atomic_write(path: Path, data: bytes, mode: int = 0o644, *, durable: bool = True) -> None:
+    """Write a file so that a reader, or a run after this process was killed, sees all of it or nothing of it.
+
+    A `durable` file outlives a power cut too, which costs two waits for the disk.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")  # always this name: what a killed run leaves is overwritten
     part.unlink(missing_ok=True)
@@ -79,12 +84,15 @@ def atomic_write(path: Path, data: bytes, mode: int = 0o644) -> None:
         with open(part, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         part.chmod(mode)
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+    if not durable:
+        return
     with contextlib.suppress(OSError):  # not every file system lets a folder be synced
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -150,7 +158,9 @@ class Recorder:
         self.store = Store(course.results)
         self._tries, self._pause, self._sleep = tries, pause, sleep
         self._lock: int | None = None
+        # What the gradebook holds: automatic scores, and when a student handed in.
         self._scores: dict[tuple[str, str], dict[str, float | None]] = {}
+        self._registered: dict[str, Any] = {}
 
     def __enter__(self) -> Recorder:
         try:
@@ -170,6 +180,9 @@ class Recorder:
             raise UserError(f"Another run is grading {self.course.root}: wait for it, or stop it.") from None
         for row in self.course.grades(self.lesson.name):
             self._scores.setdefault((row.student, row.notebook), {})[row.cell] = row.auto_score
+        with self.course.gradebook() as gradebook:
+            for submission in gradebook.find_assignment(self.lesson.name).submissions:
+                self._registered[submission.student_id] = submission.timestamp
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -182,7 +195,11 @@ class Recorder:
         Raises `InfrastructureFailure`; `UserError` for a student whom the gradebook does not know, if the course says
         that such are not to be created.
         """
-        self._insistently(lambda: self._register(student, folder, list(missing)))
+        missing, timestamp = list(missing), self.timestamp(folder)
+        known = student in self._registered and timestamp in (None, self._registered[student])
+        zeros = all(set(self._scores.get((student, name), {}).values()) <= {0} for name in missing)
+        if not (known and zeros):
+            self._insistently(lambda: self._register(student, timestamp, missing))
 
     def save(self, finished: Finished) -> None:
         """Write the result file. Raises `InfrastructureFailure`."""
@@ -216,11 +233,10 @@ class Recorder:
 
     # --- one attempt each
 
-    def _register(self, student: str, folder: Path, missing: list[str]) -> None:
+    def _register(self, student: str, timestamp: Any, missing: list[str]) -> None:
         from nbgrader.api import MissingEntry
 
-        timestamp = self.timestamp(folder)
-        with self.course.gradebook() as gradebook:
+        with self._transaction() as gradebook:
             if self.course.converter.create_student:
                 gradebook.update_or_create_student(student)
             else:
@@ -234,7 +250,6 @@ class Recorder:
             for name in missing:
                 for grade in gradebook.find_submission_notebook(name, self.lesson.name, student).grades:
                     grade.auto_score, grade.needs_manual_grade = 0, False
-            gradebook.db.commit()
 
     def _record(self, finished: Finished, folder: Path) -> dict[str, float | None]:
         import nbformat.v4
@@ -245,18 +260,53 @@ class Recorder:
         target = self._autograded(finished.student, finished.notebook)
         steps = [s for s in self.course.converter.autograde_preprocessors if not _executes(s)]
         resources = self.course.resources(finished.student, finished.lesson, finished.notebook)
-        notebook = self.course.preprocess(notebook, steps, resources)
+        with self._for_preprocessors(steps):
+            notebook = self.course.preprocess(notebook, steps, resources)
         scores = {c.metadata.nbgrader.grade_id: determine_grade(c)[0] for c in notebook.cells if is_grade(c)}
         recorded = {**dict.fromkeys(self.lesson.notebooks[finished.notebook].points), **scores}
         timestamp = str(self.timestamp(folder))
         notebook.metadata["autograder"] = {"key": finished.key, "scores": recorded, "timestamp": timestamp}
         mode = int(str(self.course.converter.permissions), 8)
         for name, data in self._files(folder).items():
-            atomic_write(target.parent / name, data, mode)
-        # Last, since it says that all the rest is done.
-        atomic_write(target, nbformat.writes(notebook).encode(), mode)
+            atomic_write(target.parent / name, data, mode, durable=False)
+        # Last, since it says that all the rest is done. What a power cut takes of it, the result file gives again.
+        atomic_write(target, nbformat.writes(notebook).encode(), mode, durable=False)
         self._scores[finished.student, finished.notebook] = recorded
         return recorded
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Gradebook]:
+        """The gradebook, with nbgrader's commits (one for each cell) gathered in a single one: all or nothing, and
+        one wait for the disk."""
+        with self.course.gradebook() as gradebook:
+            session = gradebook.db()
+            commit = session.commit
+
+            def later() -> None:
+                session.flush()
+                session.expire_all()  # as a commit does: totals are computed when they are read
+
+            session.commit = later
+            yield gradebook
+            commit()
+
+    @contextlib.contextmanager
+    def _for_preprocessors(self, steps: list[Any]) -> Iterator[None]:
+        """Let nbgrader's preprocessors, which open the gradebook by name, share one transaction.
+
+        A course's own preprocessor may open the gradebook in its own way; then each step commits for itself.
+        """
+        from nbgrader.preprocessors import latesubmissions, saveautogrades
+
+        if any(not _name(step).startswith(("nbgrader.", "nbconvert.")) for step in steps):
+            yield
+            return
+        with self._transaction() as gradebook, contextlib.ExitStack() as stack:
+            closing, gradebook.close = gradebook.close, lambda: None  # each step closes it
+            stack.callback(setattr, gradebook, "close", closing)
+            for module in (saveautogrades, latesubmissions):
+                stack.enter_context(mock.patch.object(module, "Gradebook", lambda *_, **__: gradebook))
+            yield
 
     def _files(self, folder: Path) -> dict[str, bytes]:
         """What stands beside the autograded notebook: the student's files, the course's over them."""
@@ -286,6 +336,10 @@ class Recorder:
                     raise InfrastructureFailure(str(error)) from error
             self._sleep(self._pause * 2**attempt)
         raise AssertionError("unreachable: tries is at least 1")
+
+
+def _name(step: Any) -> str:
+    return step if isinstance(step, str) else step.__module__
 
 
 def _executes(step: Any) -> bool:

@@ -40,6 +40,10 @@ def finished(key: str = "a" * 64, student: str = "ada", notebook: str = "problem
     return Finished(key, student, "ps1", notebook, Result(student, "ps1", "done", **result), ("One repair.",))
 
 
+def no_space(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left")
+
+
 # --- result files -----------------------------------------------------------------------------------------------------
 
 
@@ -99,7 +103,7 @@ def test_atomic_write_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
     path = tmp_path / "file"
     atomic_write(path, b"old", 0o444)
     atomic_write(path, b"new", 0o444)  # over a read-only file
-    monkeypatch.setattr(record.os, "fsync", lambda fd: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
+    monkeypatch.setattr(record.os, "fsync", no_space)
     with pytest.raises(OSError, match="No space left"):
         atomic_write(path, b"newer")
     assert path.read_bytes() == b"new"
@@ -282,7 +286,7 @@ def test_a_full_disk_is_a_failure_and_the_next_run_finishes(ada, monkeypatch):
     with Recorder(ada, ada.lesson("ps1"), sleep=lambda seconds: None) as recorder:
         recorder.register("ada", folder)
         with monkeypatch.context() as patch:
-            patch.setattr(record.os, "fsync", lambda fd: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
+            patch.setattr(record.Path, "replace", no_space)
             with pytest.raises(InfrastructureFailure, match="No space left"):
                 recorder.save(one)
             with pytest.raises(InfrastructureFailure, match="No space left"):
