@@ -226,6 +226,38 @@ def test_a_course_with_other_folders_and_a_relative_database(copy_course, monkey
     assert Path.cwd() == tmp_path, "reading a course's configuration leaves us where we were"
 
 
+def test_preprocessors_that_a_course_adds_are_run(copy_course):
+    folder = copy_course("course")
+    (folder / "my_steps.py").write_text(
+        "from nbgrader.preprocessors import NbGraderPreprocessor, SaveAutoGrades\n"
+        "class Repair(NbGraderPreprocessor):\n"
+        "    def preprocess(self, nb, resources):\n"
+        "        for cell in nb.cells:\n"
+        "            cell.source = cell.source.replace('sqaures', 'squares')\n"
+        "        return nb, resources\n"
+        "class Generous(SaveAutoGrades):\n"
+        "    def preprocess(self, nb, resources):\n"
+        "        nb, resources = super().preprocess(nb, resources)\n"
+        "        with self.gradebook as gradebook:\n"
+        "            who = resources['nbgrader']['student']\n"
+        "            grade = gradebook.find_grade('test_squares', 'problem1', 'ps1', who)\n"
+        "            grade.extra_credit = 0.5\n"
+        "            gradebook.db.commit()\n"
+        "        return nb, resources\n"
+    )
+    (folder / "nbgrader_config.py").write_text(
+        "c = get_config()\n"
+        "c.Autograde.sanitize_preprocessors.append('my_steps.Repair')\n"
+        "c.Autograde.autograde_preprocessors = [\n"
+        "    'nbgrader.preprocessors.Execute', 'my_steps.Generous', 'nbgrader.preprocessors.CheckCellMetadata']\n"
+    )
+    answers = {**course.RIGHT, "squares": course.RIGHT["squares"].replace("squares", "sqaures")}
+    course.submit(folder, "ada", "problem1", course.answered(course.released(folder, "problem1"), answers))
+    report = grade_class(folder, course.LESSON, run=fake.run)
+    assert report.problems == {}
+    assert report.students["ada"].scores["test_squares"] == 2.5
+
+
 # --- what the user can mend -------------------------------------------------------------------------------------------
 
 
