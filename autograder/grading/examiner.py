@@ -21,9 +21,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from autograder.grading import wire
-from autograder.grading.client import GRACE_SECONDS, Outputs
+from autograder.grading.client import GRACE_SECONDS
 from autograder.grading.handles import Handle, Line, OutOfTime, RemoteError, is_handle, path_of
 from autograder.grading.job import Limits, Outcome
+from autograder.grading.outputs import Outputs, clean
 from autograder.grading.prelude import Prelude, bound_names, global_names, grade_id, parse, source_of
 
 _SEEDS = (("random", "seed"), ("numpy.random", "seed"), ("torch", "manual_seed"))
@@ -139,8 +140,8 @@ class Examiner:
         name, message = name or type(error).__name__, _message(error)
         outputs.error(name, message, _render(error))
         hint = getattr(error, "hint", "")
-        hint = hint if isinstance(hint, str) else ""
-        return outputs, Outcome(**outcome, error=name, message=message[:2000], hint=hint[:2000])
+        hint = clean(hint[:2000]) if isinstance(hint, str) else ""
+        return outputs, Outcome(**outcome, error=clean(name), message=clean(message[:2000]), hint=hint)
 
     def _execute(
         self, ident: str, source: str, count: int, line: Line | None, why_no_line: str, outputs: Outputs

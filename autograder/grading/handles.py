@@ -18,8 +18,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from autograder.grading import wire
-from autograder.grading.client import Kernel, KernelLost, Outputs
+from autograder.grading.client import Kernel, KernelLost
 from autograder.grading.job import Limits
+from autograder.grading.outputs import Outputs
 
 _SAFE_DUNDERS = {"__name__", "__doc__", "__qualname__", "__module__"}
 

@@ -11,6 +11,11 @@ from autograder.grading.job import Limits
 MAX_OUTPUTS = 1000  # of one cell
 
 
+def clean(text: str) -> str:
+    """The text with half characters (lone surrogates), which no file can hold, replaced by question marks."""
+    return text.encode("utf-8", "replace").decode()
+
+
 @dataclass
 class Outputs:
     """The outputs of one cell, capped while they arrive."""
@@ -39,10 +44,12 @@ class Outputs:
         lines = [self._fit(line) for line in traceback[:1000]]
         while len(self.items) > MAX_OUTPUTS:
             del self.items[-1]
-        self.items.append({"output_type": "error", "ename": name[:200], "evalue": message[:2000], "traceback": lines})
+        name, message = clean(name[:200]), clean(message[:2000])
+        self.items.append({"output_type": "error", "ename": name, "evalue": message, "traceback": lines})
 
-    def result(self, data: dict, count: int) -> None:
+    def result(self, data: dict[str, str], count: int) -> None:
         """Add the value of a cell's last expression."""
+        data = {mime: clean(text) for mime, text in data.items()}
         self.items.append({"output_type": "execute_result", "data": data, "metadata": {}, "execution_count": count})
 
     def event(self, event: dict) -> None:
@@ -62,7 +69,7 @@ class Outputs:
 
     def _display(self, kind: str, data: dict, event: dict) -> None:
         ident = event.get("display_id")
-        shown = {mime: kept for mime, value in data.items() if (kept := self._fit_mime(mime, value)) is not None}
+        shown = {clean(mime): kept for mime, value in data.items() if (kept := self._fit_mime(mime, value)) is not None}
         if event.get("update") and isinstance(ident, str):
             if ident in self._shown and shown:
                 self._shown[ident]["data"] = shown
@@ -83,14 +90,16 @@ class Outputs:
         if len(text) > self._room:
             text, self.cut = text[: self._room], True
         self._room -= len(text)
-        return text
+        return clean(text)
 
     def _fit_mime(self, mime: str, value: Any) -> Any:
         if mime.startswith("text/") or isinstance(value, str) and mime.endswith("xml"):
             return (self._fit(value) or None) if isinstance(value, str) else None
-        size = len(value) if isinstance(value, str) else len(json.dumps(value))
-        if size > self._binary_room:
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        if len(text) > self._binary_room:
             self.cut = True
             return None
-        self._binary_room -= size
-        return value if isinstance(value, str) or mime.endswith("json") else None
+        self._binary_room -= len(text)
+        if isinstance(value, str):
+            return clean(text)
+        return json.loads(clean(text)) if mime.endswith("json") else None

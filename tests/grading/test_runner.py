@@ -144,6 +144,18 @@ def test_output_is_cut_and_said():
     assert "The output of cell 7 was cut" in result.limits_hit[0] and len(result.notebook) < 10**6
 
 
+def test_half_characters_do_not_reach_a_file():
+    extra = "print('\\ud800')\ndisplay({'text/\\ud800': 'x', 'application/json': {'a': '\\udfff'}}, raw=True)\n"
+    square = "def square(x): raise ValueError('\\ud800')"
+    result = run(
+        submission(square=square, extra=extra + "type('E\\ud800', (Exception,), {})\nraise ValueError('\\udc00')")
+    )
+    assert passed(result) == [False] * 3
+    json.dumps(result.as_dict(), ensure_ascii=False).encode("utf-8")
+    for output in (item for cell in json.loads(result.notebook)["cells"] for item in cell["outputs"]):
+        json.dumps(output, ensure_ascii=False).encode("utf-8")
+
+
 def test_a_test_that_prints_is_cut_too():
     release = as_text(("answer", ""), ("test", "f()"))
     text = as_text(("answer", "def f():\n    for _ in range(10**4): print('x' * 1000)"), ("test", "f()"))
