@@ -1,7 +1,5 @@
 """Planted answers for lesson 04: wrong ones that students give, and right ones in another style."""
 
-import math
-
 import torch
 import torch.nn.functional as F
 from einops import einsum, rearrange
@@ -71,7 +69,7 @@ def scaled_dot_product(q, k, v, mask=None):
 
 @wrong("divides by the root of the number of keys", says="the size of a query")
 def scaled_dot_product(q, k, v, mask=None):
-    scores = q @ k.transpose(-2, -1) / math.sqrt(k.shape[-2])
+    scores = q @ k.transpose(-2, -1) / k.shape[-2] ** 0.5
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
     weights = scores.softmax(-1).nan_to_num()
@@ -80,7 +78,7 @@ def scaled_dot_product(q, k, v, mask=None):
 
 @wrong("divides by the root of the size of a value", says="the size of a query")
 def scaled_dot_product(q, k, v, mask=None):
-    scores = q @ k.transpose(-2, -1) / math.sqrt(v.shape[-1])
+    scores = q @ k.transpose(-2, -1) / v.shape[-1] ** 0.5
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
     weights = scores.softmax(-1).nan_to_num()
@@ -89,7 +87,7 @@ def scaled_dot_product(q, k, v, mask=None):
 
 @wrong("softmax over the queries", says="sum to 1 over the keys")
 def scaled_dot_product(q, k, v, mask=None):
-    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
     weights = scores.softmax(-2).nan_to_num()
@@ -98,14 +96,14 @@ def scaled_dot_product(q, k, v, mask=None):
 
 @wrong("softmax over the heads", says="sum to 1 over the keys")
 def scaled_dot_product(q, k, v, mask=None):
-    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
     weights = scores.softmax(1)
     return weights @ v, weights
 
 
 @wrong("multiplies by the mask after the softmax", says="before the softmax")
 def scaled_dot_product(q, k, v, mask=None):
-    weights = (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).softmax(-1)
+    weights = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1)
     if mask is not None:
         weights = weights * mask
     return weights @ v, weights
@@ -113,7 +111,7 @@ def scaled_dot_product(q, k, v, mask=None):
 
 @wrong("True blocks, as in nn.MultiheadAttention", says="True keeps")
 def scaled_dot_product(q, k, v, mask=None):
-    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
     if mask is not None:
         scores = scores.masked_fill(mask, -torch.inf)
     weights = scores.softmax(-1).nan_to_num()
@@ -122,7 +120,7 @@ def scaled_dot_product(q, k, v, mask=None):
 
 @wrong("-1e9 for masked scores: a fully masked row looks everywhere", says="may look at nothing")
 def scaled_dot_product(q, k, v, mask=None):
-    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
     if mask is not None:
         scores = scores.masked_fill(~mask, -1e9)
     weights = scores.softmax(-1)
@@ -131,7 +129,7 @@ def scaled_dot_product(q, k, v, mask=None):
 
 @wrong("a fully masked row is NaN", says="NaN")
 def scaled_dot_product(q, k, v, mask=None):
-    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
     weights = scores.softmax(-1)
@@ -140,7 +138,7 @@ def scaled_dot_product(q, k, v, mask=None):
 
 @wrong("masks with a score of zero, which is no small score", says="masked keys got weight")
 def scaled_dot_product(q, k, v, mask=None):
-    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
     if mask is not None:
         scores = scores * mask
     weights = scores.softmax(-1)
@@ -149,13 +147,13 @@ def scaled_dot_product(q, k, v, mask=None):
 
 @wrong("ignores the mask", says="masked keys got weight")
 def scaled_dot_product(q, k, v, mask=None):
-    weights = (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).softmax(-1)
+    weights = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1)
     return weights @ v, weights
 
 
 @wrong("returns the output alone", says="return two tensors")
 def scaled_dot_product(q, k, v, mask=None):
-    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
     return scores.softmax(-1).nan_to_num() @ v
@@ -163,7 +161,7 @@ def scaled_dot_product(q, k, v, mask=None):
 
 @wrong("returns the scores in place of the weights", says="sum to 1 over the keys")
 def scaled_dot_product(q, k, v, mask=None):
-    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
     return scores.softmax(-1).nan_to_num() @ v, scores
@@ -171,7 +169,7 @@ def scaled_dot_product(q, k, v, mask=None):
 
 @wrong("returns weights first", says="first the output")
 def scaled_dot_product(q, k, v, mask=None):
-    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
     weights = scores.softmax(-1).nan_to_num()
@@ -180,7 +178,7 @@ def scaled_dot_product(q, k, v, mask=None):
 
 @wrong("exponentials without subtracting the maximum", says="overflow")
 def scaled_dot_product(q, k, v, mask=None):
-    grown = torch.exp(q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1]))
+    grown = torch.exp(q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5)
     if mask is not None:
         grown = grown * mask
     total = grown.sum(-1, keepdim=True)
@@ -188,10 +186,10 @@ def scaled_dot_product(q, k, v, mask=None):
     return weights @ v, weights
 
 
-@wrong("computes without gradients", says="gradient")
+@wrong("computes without gradients", says="grad")
 def scaled_dot_product(q, k, v, mask=None):
     q, k, v = q.detach(), k.detach(), v.detach()
-    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
     weights = scores.softmax(-1).nan_to_num()
@@ -200,7 +198,7 @@ def scaled_dot_product(q, k, v, mask=None):
 
 @wrong("calls PyTorch's own", says="from scratch")
 def scaled_dot_product(q, k, v, mask=None):
-    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).nan_to_num(), scores.softmax(-1).nan_to_num()
@@ -216,11 +214,20 @@ def scaled_dot_product(q, k, v, mask=None):
     return torch.einsum("...ij,...jd->...id", weights, v), weights
 
 
-@right("scales the queries, F.softmax, nan_to_num")
+@wrong("an additive mask: the gradient of a fully masked row is NaN", says="gradient is NaN")
 def scaled_dot_product(q, k, v, mask=None):
-    scores = torch.matmul(q / math.sqrt(q.size(-1)), k.mT)
+    scores = torch.matmul(q / q.size(-1) ** 0.5, k.mT)
     if mask is not None:
         scores = scores + torch.zeros_like(mask, dtype=scores.dtype).masked_fill(mask.logical_not(), float("-inf"))
+    weights = torch.nan_to_num(F.softmax(scores, dim=-1))
+    return torch.matmul(weights, v), weights
+
+
+@right("scales the queries, F.softmax, nan_to_num")
+def scaled_dot_product(q, k, v, mask=None):
+    scores = torch.matmul(q / q.size(-1) ** 0.5, k.mT)
+    if mask is not None:
+        scores = scores.masked_fill(mask.logical_not(), float("-inf"))
     weights = torch.nan_to_num(F.softmax(scores, dim=-1))
     return torch.matmul(weights, v), weights
 
@@ -518,7 +525,7 @@ class MultiHeadAttention(nn.Module):
 
     def forward(self, x, mask=None):
         q, k, v = (rearrange(w(x), "b l (h d) -> b h l d", h=self.n_heads) for w in (self.w_q, self.w_k, self.w_v))
-        scores = q @ k.mT / math.sqrt(x.shape[-1])
+        scores = q @ k.mT / x.shape[-1] ** 0.5
         if mask is not None:
             scores = scores.masked_fill(~mask[..., None, :, :], -torch.inf)
         weights = scores.softmax(-1).nan_to_num()
@@ -597,7 +604,7 @@ class MultiHeadAttention(nn.Module):
 
     def forward(self, x, mask=None):
         q, k, v = self.split(self.w_q(x)), self.split(self.w_k(x)), self.split(self.w_v(x))
-        scores = q.matmul(k.transpose(-2, -1)) / math.sqrt(self.d)
+        scores = q.matmul(k.transpose(-2, -1)) / self.d**0.5
         if mask is not None:
             if mask.dim() == 3:
                 mask = mask.unsqueeze(1)
@@ -765,6 +772,8 @@ def sinusoidal_positions(length, d):
 
 @right("as the annotated transformer: exp of a log")
 def sinusoidal_positions(length, d):
+    import math
+
     out = torch.zeros(length, d)
     position = torch.arange(0, length).unsqueeze(1)
     factor = torch.exp(torch.arange(0, d, 2) * -(math.log(10000.0) / d))
@@ -784,6 +793,8 @@ def shift_matrix(k, d):
 
 @wrong("one frequency for all pairs", says="each pair")
 def shift_matrix(k, d):
+    import math
+
     c, s = math.cos(k), math.sin(k)
     return torch.block_diag(*[torch.tensor([[c, s], [-s, c]]) for _ in range(d // 2)])
 
@@ -812,6 +823,8 @@ def shift_matrix(k, d):
 
 @right("filled entry by entry")
 def shift_matrix(k, d):
+    import math
+
     out = torch.zeros(d, d)
     for i in range(0, d, 2):
         angle = k * 10000.0 ** (-i / d)
