@@ -60,7 +60,7 @@ class Plan:
         for _, mount in sorted(mounts, key=lambda pair: pair[0].count("/")):  # what lies deeper comes later
             words += mount
         words += ["--dev", "/dev", "--proc", "/proc"]  # nothing of ours lies in there
-        if root and not sealed:  # a file of root's is writable to root in any user namespace, /proc/sys too
+        if not sealed:  # a file of root's is writable to root in any user namespace, /proc/sys too
             words += ["--ro-bind", "/proc/sys", "/proc/sys"]
         for path in (SCRATCH, *(path for path in self.writable if path != "/dev/shm")):  # bubblewrap made that one
             words += ["--size", str(self.scratch_mb * 2**20), "--tmpfs", path]
