@@ -343,9 +343,9 @@ class _Grammar:
 
     def determiner(self, noun: _Noun, plural: bool, indefinite: bool, negated: bool) -> str:
         """A name that `article` knows. Before the object of a negation (`negated`) *a* and *any* are *de*."""
-        if indefinite and negated:
+        if indefinite and negated and noun.kind not in PEOPLE:  # he does not see a teacher: pas de professeur is odd
             return "any" if plural or noun.mass else "a, negated"
-        if indefinite:
+        if indefinite and not negated:
             return self.one_of({"some": 3, "number": 3, "many": 1}) if plural else "some" if noun.mass else "a"
         whose = self.random.choice(list(lexicon.POSSESSIVES))  # ma femme is my wife, ma fille my daughter: not these
         return self.one_of({"the": 6, "this": 1, whose: 0 if noun.kind in ("adult", "child") else 3})
@@ -532,7 +532,7 @@ class _Grammar:
         kind = self.one_of({"adjective": 8, "profession": 3, "state": 3, "age": 1, "place": 3})
         if kind == "adjective":
             kinds = PEOPLE if self.chance(0.6) else [kind for kind in lexicon.PREDICATES if kind in NOUNS]
-            subject = self.subject(kinds, definite=0.9, adjectives=0.1)
+            subject = self.subject(kinds, definite=1, adjectives=0.1)
             return subject, ETRE, *self.predicate(subject)
         if kind == "profession":
             subject = self.subject(("family", "sibling", "adult"), definite=1)

@@ -32,6 +32,7 @@ def fetch(
             )
         return path
     try:
+        from httpx import HTTPError
         from huggingface_hub import constants, hf_hub_download
     except ImportError as error:
         raise DownloadError(
@@ -39,10 +40,7 @@ def fetch(
         ) from error
     try:
         return Path(hf_hub_download(repo_id, filename, repo_type=kind, revision=revision))
-    except (
-        OSError,
-        ValueError,
-    ) as error:  # what the hub's client, its HTTP library and the disk raise are all of these
+    except (HTTPError, OSError, ValueError) as error:  # the network, the hub, the disk; a name that cannot be
         folder = "datasets/" if kind == "dataset" else ""
         address = f"{constants.ENDPOINT}/{folder}{repo_id}/resolve/{revision or 'main'}/{filename}"
         raise DownloadError(
