@@ -301,8 +301,6 @@ OBJECTS = [  # direct objects, with the subjects that each does not go with; in 
     (_rule("you:1", "vous:1"), (VOUS,)),
     (_rule("them:1", "les:1"), ()),
 ]
-
-
 TIMES = {
     "present": [
         _rule("today:1", "aujourd'hui:1"),
@@ -598,13 +596,14 @@ class _Grammar:
             pronoun = self.pronoun(verb, subject.form)
         if not pronoun.english and asked != "what":
             direct = self.direct_object(verb, bool(negation), definite=1 if negation and often.english else 0.5)
-        indirect, (to, à) = self.indirect_object(verb, bool(negation))
+        indirect, (here, there) = self.indirect_object(verb, bool(negation))
 
         english = self.english_verb(verb, subject.form, past, modal, negation, question and not who)
         first, last = self.french_verb(verb, subject, past, modal, negation)
         word = _rule(f"{asked}:1", f"{lexicon.QUESTION_WORDS[asked]}:1") if asked and not who else NOTHING
         parts = {"S": subject.phrase, "K": pronoun, "O": direct, "I": indirect, "T": time, "OFTEN": often, "W": word}
-        return self.clause(f"{english} K O {to} I T", first, f"{last} O {à} I T", negation, question, who=who, **parts)
+        english, last = f"{english} K O {here} I T", f"{last} O {there} I T"
+        return self.clause(english, first, last, negation, question, who=who, **parts)
 
     def clause(
         self, english: str, first: str, last: str, negation: str, question: bool, *, who: bool = False, **parts: _Phrase
