@@ -30,7 +30,7 @@ from typing import Any
 
 from autograder.grading import kernel
 
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.1
 _NEWNS, _NEWUTS, _NEWIPC, _NEWUSER, _NEWPID = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000
 _RDONLY, _NOSUID, _NODEV, _NOEXEC, _BIND, _REC, _PRIVATE = 1, 2, 4, 8, 0x1000, 0x4000, 0x40000
 _PDEATHSIG, _CAPBSET_DROP, _SUBREAPER, _NO_NEW_PRIVS = 1, 24, 36, 38
@@ -108,17 +108,19 @@ def set_limits(limits: dict, sealed: bool) -> None:
 # --- watching --------------------------------------------------------------------------------------------------------
 
 
+_FIELDS = re.compile(rb"^(RssAnon|RssShmem|VmData|Threads|State):\s+(\w+)", re.MULTILINE)
+
+
 def _status(pid: str | int) -> dict[str, int]:
     """Numbers of /proc/<pid>/status: memory in bytes, threads; empty for a process that is gone or only waits to go."""
     try:
-        text = Path(f"/proc/{pid}/status").read_text()
+        with open(f"/proc/{pid}/status", "rb", buffering=0) as file:
+            fields = dict(_FIELDS.findall(file.read()))
     except OSError:
         return {}
-    fields = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
-    if fields.get("State", "Z")[0] in "ZX":
+    if fields.pop(b"State", b"Z") in b"ZX":
         return {}
-    memory = {name: int(fields[name].split()[0]) * 1024 for name in ("RssAnon", "RssShmem", "VmData") if name in fields}
-    return memory | {"Threads": int(fields["Threads"])}
+    return {name.decode(): int(value) * (1 if name == b"Threads" else 1024) for name, value in fields.items()}
 
 
 def _private(pid: str | int) -> int:
