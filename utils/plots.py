@@ -223,11 +223,13 @@ def labelled_points(
     _show(draw, title, alt)
 
 
+_ALIGN_X, _ALIGN_Y = {-1: "right", 0: "center", 1: "left"}, {-1: "top", 0: "center", 1: "bottom"}
 # Where a label may stand beside its point, best first: the shift in points, and what of the label is there.
-_SIDES = (
-    ((5, 0), "left", "center"), ((-5, 0), "right", "center"), ((0, 5), "center", "bottom"), ((0, -5), "center", "top"),
-    ((4, 4), "left", "bottom"), ((4, -4), "left", "top"), ((-4, 4), "right", "bottom"), ((-4, -4), "right", "top"),
-)  # fmt: skip
+_SIDES = [
+    ((5 * x * near, 5 * y * near), _ALIGN_X[np.sign(x)], _ALIGN_Y[np.sign(y)])
+    for near in (1, 2.2)
+    for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1), (0.8, 0.8), (0.8, -0.8), (-0.8, 0.8), (-0.8, -0.8))
+]
 
 
 def _label(axis, places: np.ndarray, labels: Sequence[str]) -> None:
@@ -358,7 +360,7 @@ def _png(draw, title: str) -> tuple[bytes, int] | None:
         return None
     with matplotlib.rc_context(_STYLE):
         figure = draw(Figure)
-        columns = int(figure.get_figwidth() * 13)  # letters that fit in a line
+        columns = int(figure.get_figwidth() * 12)  # letters that fit in a line
         figure.suptitle(textwrap.fill(title, columns), x=0.01, ha="left")
         raw = io.BytesIO()
         figure.savefig(raw, format="png", dpi=DPI)
