@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from utils.display import in_notebook, show_html
 
-__all__ = ["explore_attention", "explore_neighbours", "explore_softmax"]
+__all__ = ["explore_attention", "explore_gates", "explore_neighbours", "explore_softmax"]
 
 BAR = 24  # letters in a bar of weight 1
 ORANGE = "230, 159, 0"
@@ -84,6 +84,27 @@ def explore_neighbours(words: Sequence[str], tables: Mapping[str, Tensor], *, st
     still = "".join(_neighbours_as_html(name, start, found) for name, found in near.items())
     text = "\n".join(_neighbours_as_text(name, start, found) for name, found in near.items())
     _show(lambda ipywidgets: _thesaurus(ipywidgets, words, units, start), still, text)
+
+
+def explore_gates(
+    gates: Callable[[str], Tensor], text: str, cells: Sequence[str], *, cell: int = 0, start: int = 0
+) -> None:
+    """Type a text, and follow the gates and the state of an LSTM's cells, character by character.
+
+    ``gates(text)`` is (characters, cells, 4): the gates i, f, g and o of each cell at each character. `cells` are the
+    names of the cells; `cell` and `start` are the cell and the character that are chosen at first. The still picture
+    shows the states of all cells.
+    """
+    given = gates(text)
+    if given.shape != (len(text), len(cells), 4):
+        expected = (len(text), len(cells), 4)
+        raise ValueError(f"gates(text) must be {expected}: characters, cells, gates; got {tuple(given.shape)}")
+    if not (0 <= start < len(text) and 0 <= cell < len(cells)):
+        raise ValueError(f"start and cell must be indices of a character and a cell, not {start} and {cell}")
+    states = _states(given)
+    still = _states_as_html(text, states, cells)
+    plain = _states_as_text(text, states, cells)
+    _show(lambda ipywidgets: _stepper(ipywidgets, gates, text, cells, cell, start), still, plain)
 
 
 # --- what all share --------------------------------------------------------------------------------------------------
@@ -296,3 +317,81 @@ def _neighbours_as_html(name: str, word: str, found: Sequence[tuple[str, float]]
     )
     head = "<tr><th>word</th><th>cosine</th><th></th></tr>" if found else ""
     return f"<table><caption>{html.escape(_nearest_of_all(name, word, found))}</caption>{head}{rows}</table>"
+
+
+# --- gates -----------------------------------------------------------------------------------------------------------
+
+
+def _states(gates: Tensor) -> Tensor:
+    """The state c of each cell after each character, from 0: (characters, cells)."""
+    state, states = torch.zeros(gates.shape[1]), []
+    for step in gates:
+        i, f, g, _ = step.unbind(-1)
+        state = f * state + i * g
+        states.append(state)
+    return torch.stack(states)
+
+
+def _stepper(ipywidgets, gates, text: str, cells: Sequence[str], cell: int, start: int):
+    """The live widget: a text, a cell and a slider over the characters, and the answer below."""
+    typed = ipywidgets.Text(value=text, description="text")
+    name = ipywidgets.Dropdown(options=[(name, i) for i, name in enumerate(cells)], value=cell, description="cell")
+    step = ipywidgets.IntSlider(value=start, min=0, max=len(text) - 1, description="character")
+    answer = ipywidgets.HTML()
+
+    def draw(change=None):
+        if not typed.value:
+            answer.value = "type a text"
+            return
+        step.max = len(typed.value) - 1
+        given = gates(typed.value)
+        answer.value = _steps_as_html(typed.value, given[:, name.value], _states(given)[:, name.value], step.value)
+
+    for control in (typed, name, step):
+        control.observe(draw, names="value")
+    draw()
+    return ipywidgets.VBox([ipywidgets.HBox([typed, name, step], layout={"flex_flow": "row wrap"}), answer])
+
+
+def _visible(character: str) -> str:
+    return html.escape("␣" if character == " " else character)
+
+
+def _steps_as_html(text: str, gates: Tensor, states: Tensor, chosen: int) -> str:
+    """One cell: a row for each character with its gates and its state, and the sum of the chosen step written out."""
+    before = states[chosen - 1] if chosen else 0.0
+    i, f, g, o = gates[chosen].tolist()
+    caption = (
+        f"at “{_visible(text[chosen])}”: c = f · c + i · g = {f:.2f} · {before:.2f} + {i:.2f} · {g:.2f} = "
+        f"{states[chosen]:.2f}, &nbsp; h = o · tanh(c) = {o * math.tanh(states[chosen]):.2f}"
+    )
+    head = "".join(f"<th>{name}</th>" for name in ("", "i", "f", "g", "o", "c", "h"))
+    rows = ""
+    for at, (character, four, c) in enumerate(zip(text, gates.tolist(), states.tolist(), strict=True)):
+        numbers = [*four, c, four[-1] * math.tanh(c)]
+        shade = f"background-color: rgba({ORANGE}, 0.35)" if at == chosen else ""
+        shown = "".join(f"<td>{number:.2f}</td>" for number in numbers)
+        rows += f'<tr style="{shade}"><td>{_visible(character)}</td>{shown}</tr>'
+    return f"<table><caption>{caption}</caption><tr>{head}</tr>{rows}</table>"
+
+
+def _states_as_html(text: str, states: Tensor, cells: Sequence[str]) -> str:
+    """All cells: a column for each character and a row for each cell, shaded by the size of its state."""
+    head = "".join(f"<th>{_visible(character)}</th>" for character in text)
+    rows = ""
+    for name, line in zip(cells, states.T, strict=True):
+        largest = line.abs().max().clamp(min=1e-9)
+        shown = "".join(
+            f'<td style="background-color: rgba({ORANGE}, {abs(c) / largest:.2f})">{c:.1f}</td>' for c in line.tolist()
+        )
+        rows += f'<tr><td style="text-align: left">{html.escape(name)}</td>{shown}</tr>'
+    caption = "<caption>the state c of each cell after each character</caption>"
+    return f"<table>{caption}<tr><th></th>{head}</tr>{rows}</table>"
+
+
+def _states_as_text(text: str, states: Tensor, cells: Sequence[str]) -> str:
+    width = max(map(len, cells))
+    lines = ["the state c of each cell after each character", f"  {'':<{width}}" + "".join(f"{c:>5}" for c in text)]
+    for name, line in zip(cells, states.T, strict=True):
+        lines.append(f"  {name:<{width}}" + "".join(f"{c:>5.1f}" for c in line.tolist()))
+    return "\n".join(lines)
