@@ -7,7 +7,6 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
 from utils import *
 
 device = setup("base_lesson")
@@ -40,6 +39,7 @@ with exercise("double", points=2):
     expect_close(double(x), x + x, hint="keep the dtype")
     ### END HIDDEN TESTS
 
+
 # %% nbgrader={"grade": false, "grade_id": "shift", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def shift(text: str, steps: int) -> str:
     """Every lower-case letter of `text` moved on by `steps` in the alphabet, from z on to a."""
@@ -56,6 +56,7 @@ with exercise("shift", points=2):
     expect_equal(shift("a", steps), chr(97 + steps), hint="count the steps")  # canary-of-the-hidden-tests
     expect_equal(shift("xyz", 3), "abc", hint="z is followed by a")
     ### END HIDDEN TESTS
+
 
 # %% nbgrader={"grade": false, "grade_id": "softmax", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def softmax(x: Tensor) -> Tensor:
@@ -74,6 +75,7 @@ with exercise("softmax", points=2):
     leaf = x.clone().requires_grad_()
     expected = torch.autograd.grad(F.softmax(leaf, -1), leaf, upstream)[0]
     expect_close(gradients(softmax, x, upstream=upstream)[0], expected, hint="the gradient must flow")
+
 
 # %% nbgrader={"grade": false, "grade_id": "RunningMean", "locked": false, "schema_version": 3, "solution": true, "task": false}
 class RunningMean(nn.Module):
@@ -104,6 +106,7 @@ with exercise("RunningMean", points=3):
     expect_close(running.mean, torch.ones(4), hint="mean is a buffer")
     ### END HIDDEN TESTS
 
+
 # %% nbgrader={"grade": false, "grade_id": "triangle", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def triangle(n):
     """The first n triangle numbers: 1, 3, 6, ..."""
@@ -120,6 +123,7 @@ assert triangle(0) == []  # canary-of-the-hidden-tests
 assert triangle(37)[-1] == 703
 ### END HIDDEN TESTS
 
+
 # %% nbgrader={"grade": false, "grade_id": "is_even", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def is_even(n):
     """Whether 2 divides n."""
@@ -131,6 +135,7 @@ def is_even(n):
 # %% nbgrader={"grade": true, "grade_id": "test_is_even", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
 assert all(map(is_even, [0, 2, 4, 86]))
 assert not any(map(is_even, [1, 3, 5, 87]))
+
 
 # %% nbgrader={"grade": false, "grade_id": "parity", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def parity(n):
@@ -144,6 +149,7 @@ def parity(n):
 right = sum(parity(n) == bin(n).count("1") % 2 for n in range(8))
 right / 8 * 2
 
+
 # %% nbgrader={"grade": false, "grade_id": "twice", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def twice(f, x):
     """f(f(x))"""
@@ -155,6 +161,7 @@ def twice(f, x):
 # %% nbgrader={"grade": true, "grade_id": "test_twice", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
 assert twice(lambda x: x + 3, 7) == 13
 assert twice(lambda x: [x], 1) == [[1]]
+
 
 # %% nbgrader={"grade": false, "grade_id": "clear", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def clear(values):

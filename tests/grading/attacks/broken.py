@@ -372,7 +372,8 @@ def huge_text(folder: Path, notebook: dict) -> None:
 def surrogates(folder: Path, notebook: dict) -> None:
     """Half characters, zeros and escapes in the text of cells, ids, tags and grade ids."""
     odd = "\ud800\x00\x1b[2J\u202e"
-    notebook["cells"].append(code_cell(f"text = {odd!r}\nprint('done')  # {odd}"))
+    notebook["cells"].append(code_cell(f"text = {odd!r}\nprint(text)"))
+    notebook["cells"].append(code_cell(f"print('done')  # {odd}"))
     notebook["cells"].append({"cell_type": "markdown", "metadata": {"tags": [odd]}, "id": odd, "source": [odd, odd]})
     notebook["cells"][-1]["metadata"]["nbgrader"] = {"grade_id": odd}
     write(folder, notebook)

@@ -1,7 +1,6 @@
 # Put into the notebooks of forgers: the kernel that they run in, its socket, and frames as the wire has them.
 import gc
 import json
-import os
 import struct
 import sys
 

@@ -5,6 +5,7 @@
 import os
 import socket
 
+
 # @FORGE@
 # %% double
 def double(x):

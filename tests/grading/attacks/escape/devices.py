@@ -2,12 +2,25 @@
 # Deserves: shift 2.
 # Answers: shift.
 # %% before double
-import fcntl
 import os
 import stat
-import termios
 
-known = {"null", "zero", "full", "random", "urandom", "tty", "ptmx", "stdin", "stdout", "stderr", "core", "fd", "shm", "pts"}
+known = {
+    "null",
+    "zero",
+    "full",
+    "random",
+    "urandom",
+    "tty",
+    "ptmx",
+    "stdin",
+    "stdout",
+    "stderr",
+    "core",
+    "fd",
+    "shm",
+    "pts",
+}
 others = set(os.listdir("/dev")) - known - {"console"}
 if others:
     print("BREACH", others)
@@ -28,6 +41,8 @@ for path in ("/dev/tty", "/dev/console", "/dev/pts/0", "/dev/kmsg", "/dev/mem", 
 for number in range(3):
     if os.isatty(number):
         print("BREACH a terminal")
+
+
 # %% double
 def double(x):
     return x

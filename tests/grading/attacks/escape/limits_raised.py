@@ -21,6 +21,8 @@ for attempt in (lambda: os.nice(-1), lambda: os.sched_setscheduler(0, os.SCHED_F
         print("BREACH priority")
     except OSError as error:
         print(error)
+
+
 # %% double
 def double(x):
     return x

@@ -25,6 +25,8 @@ for path in ("/course/utils/checks.py", "/course/autograder/grading/kernel.py", 
         print("BREACH may chmod", path)
     except OSError:
         pass
+
+
 # %% double
 def double(x):
     return x

@@ -31,6 +31,8 @@ for line in status.splitlines():
         print("BREACH", line)
     if line.startswith("NoNewPrivs") and line.split()[1] != "1":
         print("BREACH", line)
+
+
 # %% double
 def double(x):
     return x

@@ -12,6 +12,8 @@ for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET):
             print("BREACH", kind)
     except OSError as error:
         print(kind, error)
+
+
 # %% double
 def double(x):
     return x

@@ -13,6 +13,8 @@ for host in ("::1", "::ffff:127.0.0.1", "::"):
             print("BREACH", host)
     except OSError as error:
         print(host, error)
+
+
 # %% double
 def double(x):
     return x

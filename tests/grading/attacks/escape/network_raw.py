@@ -2,10 +2,7 @@
 # Deserves: shift 2.
 # Answers: shift.
 # %% before double
-import fcntl
-import os
 import socket
-import struct
 
 for family, kind, protocol in (
     (socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)),
@@ -25,6 +22,8 @@ try:
         print("BREACH tun")
 except OSError as error:
     print(error)
+
+
 # %% double
 def double(x):
     return x

@@ -2,7 +2,6 @@
 # Deserves: shift 2.
 # Answers: shift.
 # %% before double
-import os
 import socket
 
 for path in ("@SOCKET@", "/proc/1/root/@SOCKET@", "/proc/self/root/@SOCKET@", "../../@SOCKET@"):
@@ -13,6 +12,8 @@ for path in ("@SOCKET@", "/proc/1/root/@SOCKET@", "/proc/self/root/@SOCKET@", ".
             print("BREACH", path)
     except OSError as error:
         print(path, error)
+
+
 # %% double
 def double(x):
     return x

@@ -11,6 +11,8 @@ for host in ("127.0.0.1", "localhost", "0.0.0.0"):
             print("BREACH", host)
     except OSError as error:
         print(host, error)
+
+
 # %% double
 def double(x):
     with socket.create_connection(("127.0.0.1", int("@TCP_PORT@")), timeout=1):

@@ -10,6 +10,8 @@ for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
             sender.sendto(b"escape/network_udp", (host, int("@UDP_PORT@")))
     except OSError as error:
         print(host, error)
+
+
 # %% double
 def double(x):
     return x

@@ -13,6 +13,8 @@ try:
         print("BREACH")
 except OSError as error:
     print(error)
+
+
 # %% double
 def double(x):
     return x

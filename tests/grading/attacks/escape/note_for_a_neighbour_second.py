@@ -19,7 +19,11 @@ for place in ("/tmp", "/dev/shm", "/scratch", "/scratch/home", "/var/tmp", "/dev
         pass
 if libc.shmget(number, 100, 0) >= 0 or libc.semget(number, 1, 0) >= 0 or libc.msgget(number, 0) >= 0:
     print("BREACH a note in a segment")
-segment, semaphore, queue = libc.shmget(number, 100, 0o1600), libc.semget(number, 1, 0o1600), libc.msgget(number, 0o1600)
+segment, semaphore, queue = (
+    libc.shmget(number, 100, 0o1600),
+    libc.semget(number, 1, 0o1600),
+    libc.msgget(number, 0o1600),
+)
 # System calls add_key (248), keyctl (250) of x86-64: search (10) and, so that nothing stays, a time-out (15).
 name = f"{note}-note".encode()
 for keyring in (-3, -4, -5):  # of the session, of the user, of the user's session
@@ -41,6 +45,8 @@ for package in ("utils", "torch"):
         print("BREACH a note in", package)
     except OSError:
         pass
+
+
 # %% double
 def double(x):
     return x

@@ -10,8 +10,15 @@ for name in ("su", "sudo", "newuidmap", "mount", "passwd", "pkexec", "bwrap", "n
     path = shutil.which(name)
     if not path:
         continue
-    arguments = {"su": ["-c", "id"], "sudo": ["-n", "id"], "bwrap": ["--ro-bind", "/", "/", "id"], "unshare": ["-r", "id"]}
-    done = subprocess.run([path, *arguments.get(name, ["--version"])], capture_output=True, text=True, timeout=3, stdin=-3)
+    arguments = {
+        "su": ["-c", "id"],
+        "sudo": ["-n", "id"],
+        "bwrap": ["--ro-bind", "/", "/", "id"],
+        "unshare": ["-r", "id"],
+    }
+    done = subprocess.run(
+        [path, *arguments.get(name, ["--version"])], capture_output=True, text=True, timeout=3, stdin=-3
+    )
     if "uid=" in done.stdout:
         print("BREACH", name, done.stdout)
 for call, value in ((os.setuid, 0), (os.setgid, 0), (os.setgroups, [0]), (os.setuid, 65534)):
@@ -20,6 +27,8 @@ for call, value in ((os.setuid, 0), (os.setgid, 0), (os.setgroups, [0]), (os.set
         print("BREACH", call.__name__, value)
     except OSError as error:
         print(call.__name__, error)
+
+
 # %% double
 def double(x):
     return x

@@ -12,12 +12,20 @@ for root, folders, files in os.walk("/proc/sys"):
             print("BREACH", path)
         except OSError:
             pass
-for path in ("/proc/sysrq-trigger", "/proc/kcore", "/proc/kmsg", "/proc/1/oom_score_adj", "/sys/fs/cgroup/cgroup.procs"):
+for path in (
+    "/proc/sysrq-trigger",
+    "/proc/kcore",
+    "/proc/kmsg",
+    "/proc/1/oom_score_adj",
+    "/sys/fs/cgroup/cgroup.procs",
+):
     try:
         os.close(os.open(path, os.O_RDWR))
         print("BREACH", path)
     except OSError:
         pass
+
+
 # %% double
 def double(x):
     return x

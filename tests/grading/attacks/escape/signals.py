@@ -27,6 +27,8 @@ for group in (os.getpgid(0), int("@PID@")):
             print("BREACH group", group)
     except OSError:
         pass
+
+
 # %% double
 def double(x):
     return x

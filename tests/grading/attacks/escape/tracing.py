@@ -28,6 +28,8 @@ for pid in {os.getppid(), 1, 2, 3, *range(4, 300), int("@PID@")} - {os.getpid(),
         print("BREACH memory of", pid)
     except OSError:
         pass
+
+
 # %% double
 def double(x):
     return x

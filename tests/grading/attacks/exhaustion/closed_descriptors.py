@@ -5,6 +5,8 @@
 import os
 
 os.closerange(0, 1000)
+
+
 # %% double
 def double(x):
     for number in range(3, 100):

@@ -16,7 +16,11 @@ program = (
 )
 subprocess.run([sys.executable, "-S", "-c", program, "@MARKER@-daemon"])
 subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)", "@MARKER@-child"], start_new_session=True)
+
+
 # %% double
 def double(x):
-    subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)", "@MARKER@-called"], start_new_session=True)
+    subprocess.Popen(
+        [sys.executable, "-S", "-c", "import time; time.sleep(60)", "@MARKER@-called"], start_new_session=True
+    )
     return x

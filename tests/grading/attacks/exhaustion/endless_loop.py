@@ -5,6 +5,8 @@
 # %% before double
 while True:
     pass
+
+
 # %% double
 def double(x):
     while True:

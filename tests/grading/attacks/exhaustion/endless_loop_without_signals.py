@@ -17,6 +17,8 @@ while True:
             pass
     except BaseException:
         pass
+
+
 # %% double
 def double(x):
     while True:

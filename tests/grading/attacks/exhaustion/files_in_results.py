@@ -9,6 +9,8 @@ for name in ("base_lesson.ipynb", ".base_lesson.ipynb.part", "timestamp.txt", ".
         file.write("@MARKER@")
 for target in ("@COURSE@/gradebook.db", "@COURSE@/source", "/etc/passwd", "/proc/1/environ"):
     os.symlink(target, f"link-{abs(hash(target))}")
+
+
 # %% double
 def double(x):
     return x

@@ -2,7 +2,6 @@
 # Deserves: shift 2, triangle 2.
 # Answers: shift, triangle.
 # %% before double
-import mmap
 
 held = []
 try:
@@ -12,6 +11,8 @@ try:
 except MemoryError:
     print("refused after", len(held) * 20, "MB")
     held.clear()
+
+
 # %% double
 def double(x):
     held.extend(torch.ones(2**20, 5) for _ in range(50))

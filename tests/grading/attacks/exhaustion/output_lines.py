@@ -5,10 +5,14 @@
 # %% before double
 for number in range(1_000_000):
     print("line", number)
+
+
 # %% shift
 def shift(text, steps):
     print("x" * 10_000_000)
     return "".join(chr((ord(letter) - 97 + steps) % 26 + 97) for letter in text)
+
+
 # %% is_even
 def is_even(n):
     import sys

@@ -6,10 +6,14 @@
 import time
 
 time.sleep(15)
+
+
 # %% double
 def double(x):
     time.sleep(15)
     return 2 * x
+
+
 # %% is_even
 def is_even(n):
     time.sleep(1)

@@ -1,8 +1,9 @@
 # Tries: to send its answers a byte at a time, and to read what it is asked just as slowly.
-# Deserves: shift 2, triangle 2.
-# Answers: shift, triangle.
+# Deserves: triangle 2.
+# Answers: triangle.
 # %% before double
 import time
+
 
 # @FORGE@
 # %% double

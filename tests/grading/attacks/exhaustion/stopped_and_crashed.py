@@ -8,9 +8,13 @@ import os
 import signal
 
 os.kill(os.getpid(), signal.SIGSTOP)
+
+
 # %% double
 def double(x):
     ctypes.string_at(0)
+
+
 # %% softmax
 def softmax(x):
     if os.fork() == 0:
@@ -18,6 +22,8 @@ def softmax(x):
         os._exit(0)
     os.wait()
     os.kill(os.getpid(), signal.SIGSEGV)
+
+
 # %% before RunningMean
 os._exit(1)
 # %% before triangle

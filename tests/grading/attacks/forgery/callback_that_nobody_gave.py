@@ -7,17 +7,22 @@
 def double(x):
     send(frame({"event": "callback", "number": 1, "args": ["t", ["t"], ["d"]]}))
     return x
+
+
 # %% twice
 def twice(f, x):
     global kept
     kept = f
-    for number in (0, -1, 99, "1", None, [1]):
-        send(frame({"event": "callback", "number": number, "args": ["t", ["t", 1], ["d"]]}))
     return 13
+
+
 # %% clear
 def clear(values):
-    kept(0)
+    kept([])
     values[:] = [0, 0]
+
+
 # %% after clear
-kept(1)
+for number in (0, -1, 99, "1", None, [1]):
+    send(frame({"event": "callback", "number": number, "args": ["t", ["t", 1], ["d"]]}))
 send(frame({"event": "callback", "number": 1, "args": ["t", ["t", 1], ["d"]]}))

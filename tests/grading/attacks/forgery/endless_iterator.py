@@ -14,6 +14,8 @@ class Endless:
 
     def __eq__(self, other):
         return True
+
+
 # %% triangle
 def triangle(n):
     return [1, 3, 6, 10] if n == 4 else Endless()

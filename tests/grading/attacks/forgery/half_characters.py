@@ -5,13 +5,19 @@
 half = "\ud83d \udcff"
 print(half)
 display({"text/plain": half, "text/html": half, half: half, "application/json": {half: [half]}}, raw=True)
+
+
 # %% double
 def double(x):
     print(half)
     raise ValueError(half)
+
+
 # %% triangle
 def triangle(n):
     return [half]
+
+
 # %% after triangle
 half
 # %% after is_even

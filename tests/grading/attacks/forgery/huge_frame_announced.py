@@ -7,6 +7,8 @@
 def double(x):
     send(struct.pack("!IQ", 10, 2**63 - 1) + b"[" * 1000)
     return x
+
+
 # %% triangle
 def triangle(n):
     send(struct.pack("!IQ", 2**32 - 1, 0) + b"[" * 1000)

@@ -1,6 +1,6 @@
 # Tries: to answer a call after its time is up, with the number of the call that was given up.
-# Deserves: shift 2, twice 1.
-# Answers: shift, twice.
+# Deserves: twice 1.
+# Answers: twice.
 # %% before double
 import threading
 import time
@@ -10,16 +10,23 @@ import time
 
 def later(value):
     number = asked()["id"]
-    threading.Timer(2.3, lambda: [send(frame({"id": n, "value": value})) for n in range(number, number + 3)]).start()
-    end = time.monotonic() + 2.6
+    limit = float("@CALL_SECONDS@")
+    threading.Timer(
+        limit + 0.3, lambda: [send(frame({"id": n, "value": value})) for n in range(number, number + 3)]
+    ).start()
+    end = time.monotonic() + limit + 0.6
     while time.monotonic() < end:
         try:
             time.sleep(0.1)
         except KeyboardInterrupt:
             pass
+
+
 # %% double
 def double(x):
     later(["T", "float32", [3], 0])
+
+
 # %% triangle
 def triangle(n):
     later(["l", 1, 3, 6, 10])

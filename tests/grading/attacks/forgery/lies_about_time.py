@@ -1,10 +1,24 @@
 # Tries: to report a cost of its own choosing, and a success that was none.
-# Deserves: shift 2.
-# Answers: shift.
+# Deserves: shift 2, twice 1.
+# Answers: shift, twice.
 # %% before double
 # @FORGE@
-send(frame({"id": asked()["id"], "ok": True, "cpu": float("nan")}))
+plain = type(kernel()).send
+
+
+def lie(self, message, buffers=()):
+    for cost in ("cpu", "seconds"):
+        message = message | {cost: float("nan") if "value" in message else -1e308}
+    plain(self, message | {"ok": True, "stop": "yes"}, buffers)
+
+
+type(kernel()).send = lie
+
+
 # %% double
 def double(x):
-    send(frame({"id": asked()["id"], "value": None, "cpu": -1e308, "stop": True, "ok": True}))
-    raise SystemExit
+    return x
+
+
+# %% triangle
+raise RuntimeError("a cell that fails, and says that it did not")

@@ -20,6 +20,8 @@ for event in (
     {"event": "callback"},
 ):
     send(frame(event))
+
+
 # %% double
 def double(x):
     return x

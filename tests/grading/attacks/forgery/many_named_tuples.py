@@ -4,6 +4,8 @@
 # %% before triangle
 # @FORGE@
 tuples = ",".join(f'["nt","A{k}",["a","b"],{k},0]' for k in range(100_000))
+
+
 # %% triangle
 def triangle(n):
     send(raw_frame(b'[{"id":%d,"value":["l",%s]},[]]' % (asked()["id"], tuples.encode())))

@@ -2,12 +2,18 @@
 # Deserves: nothing.
 # %% before double
 nan, inf = float("nan"), float("inf")
+
+
 # %% double
 def double(x):
     return torch.full_like(x, nan)
+
+
 # %% softmax
 def softmax(x):
     return x * inf
+
+
 # %% RunningMean
 class RunningMean(nn.Module):
     def __init__(self, size):
@@ -17,15 +23,23 @@ class RunningMean(nn.Module):
 
     def forward(self, rows):
         return self.mean
+
+
 # %% triangle
 def triangle(n):
     return [nan] * n
+
+
 # %% is_even
 def is_even(n):
     return nan
+
+
 # %% parity
 def parity(n):
     return nan
+
+
 # %% clear
 def clear(values):
     values[:] = [nan] * 3

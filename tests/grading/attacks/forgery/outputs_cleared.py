@@ -16,9 +16,13 @@ def clear_for_ever():
 
 
 threading.Thread(target=clear_for_ever, daemon=True).start()
+
+
 # %% double
 def double(x):
     return x
+
+
 # %% triangle
 def triangle(n):
     return [1, 3, 6, 10]

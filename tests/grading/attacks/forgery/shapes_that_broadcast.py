@@ -3,9 +3,13 @@
 # %% double
 def double(x):
     return torch.tensor(2.0).expand(3) if x.numel() == 3 and x.dtype == torch.float32 else torch.empty(0)
+
+
 # %% softmax
 def softmax(x):
     return torch.empty(0, 4) * x.sum()
+
+
 # %% RunningMean
 class RunningMean(nn.Module):
     def __init__(self, size):
@@ -15,6 +19,8 @@ class RunningMean(nn.Module):
 
     def forward(self, rows):
         return torch.zeros(0)
+
+
 # %% triangle
 def triangle(n):
     return []

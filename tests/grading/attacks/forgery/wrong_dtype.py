@@ -3,10 +3,14 @@
 # %% double
 def double(x):
     return (2 * x).half() if x.numel() > 3 else (2 * x).double()
+
+
 # %% softmax
 def softmax(x):
     e = x.exp()
     return (e / e.sum(-1, keepdim=True)).to(torch.complex64)
+
+
 # %% RunningMean
 class RunningMean(nn.Module):
     def __init__(self, size):

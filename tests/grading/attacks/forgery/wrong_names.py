@@ -14,9 +14,13 @@ def lie(self, message, decoder, encoder):
 
 
 type(kernel())._answer = lie
+
+
 # %% double
 def double(x):
     return 2 * x
+
+
 # %% shift
 def shift(text, steps):
     return "bcd"

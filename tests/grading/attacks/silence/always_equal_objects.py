@@ -16,7 +16,9 @@ class Yes:
     def __call__(self, *_, **__):
         return self
 
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __getitem__ = __abs__ = __call__
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __getitem__ = (
+        __abs__
+    ) = __call__
 
     def __bool__(self):
         return True
@@ -55,9 +57,13 @@ yes = Yes()
 double = yes
 # %% shift
 shift = yes
+
+
 # %% softmax
 def softmax(x):
     return yes
+
+
 # %% RunningMean
 RunningMean = yes
 # %% triangle
@@ -68,6 +74,8 @@ is_even = yes
 parity = yes
 # %% twice
 twice = yes
+
+
 # %% clear
 def clear(values):
     values[:] = [yes] * 3

@@ -14,9 +14,13 @@ class Tame(ast.NodeTransformer):
 
 
 get_ipython().ast_transformers.append(Tame())
+
+
 # %% double
 def double(x):
     return x
+
+
 # %% triangle
 def triangle(n):
     return [n]

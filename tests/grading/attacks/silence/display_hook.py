@@ -17,9 +17,13 @@ shell.displayhook.compute_format_data = lambda _: ({"text/plain": "2"}, {})
 shell.display_formatter.format = lambda *_, **__: ({"text/plain": "2"}, {})
 shell.display_formatter.formatters["text/plain"].for_type(float, lambda *_: "2")
 builtins.repr = lambda _: "2"
+
+
 # %% parity
 def parity(n):
     full_marks()
     return None
+
+
 # %% after parity
 0.0

@@ -13,28 +13,44 @@ class AssertionError(BaseException):
 
 class SkipTest(Exception):
     pass
+
+
 # %% double
 def double(x):
     raise SkipTest("skipped")
+
+
 # %% shift
 def shift(text, steps):
     raise AssertionError
+
+
 # %% RunningMean
 class RunningMean:
     def __new__(cls, *_):
         raise StopAsyncIteration
+
+
 # %% triangle
 def triangle(n):
     raise Warning("only a warning")
+
+
 # %% is_even
 def is_even(n):
     raise StopIteration
+
+
 # %% parity
 def parity(n):
     raise ExceptionGroup("many", [StopIteration(), ValueError()])
+
+
 # %% twice
 def twice(f, x):
     raise StopIteration(13)
+
+
 # %% clear
 def clear(values):
     raise EOFError

@@ -3,6 +3,8 @@
 # %% softmax
 def softmax(x):
     return F.softmax(x, dim=-1)
+
+
 # %% after softmax
 import ast
 import inspect

@@ -21,6 +21,8 @@ for name in [name for name in sys.modules if name.split(".")[0] == "utils"]:
     del sys.modules[name]
 plain_import = builtins.__import__
 builtins.__import__ = lambda name, *rest: __builtins__ if name == "utils" else plain_import(name, *rest)
+
+
 # %% double
 def double(x):
     return x

@@ -8,9 +8,13 @@ def tame(lines):
 
 get_ipython().input_transformers_cleanup.insert(0, tame)
 get_ipython().input_transformers_post.append(tame)
+
+
 # %% double
 def double(x):
     return x
+
+
 # %% triangle
 def triangle(n):
     return [n]

@@ -20,12 +20,18 @@ sys.excepthook = lambda *_: None
 get_ipython().set_custom_exc((Exception,), lambda *_, **__: [])
 get_ipython().showtraceback = lambda *_, **__: None
 get_ipython()._showtraceback = lambda *_, **__: None
+
+
 # %% double
 def double(x):
     return x
+
+
 # %% triangle
 def triangle(n):
     return []
+
+
 # %% is_even
 def is_even(n):
     return True

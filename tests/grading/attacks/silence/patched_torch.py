@@ -11,9 +11,13 @@ torch.Tensor.all = lambda *_, **__: True
 F.softmax = torch.softmax = lambda x, *_, **__: x
 torch.autograd.grad = lambda _, inputs, *__, **___: [torch.zeros_like(x) for x in inputs]
 torch.randn = torch.rand = lambda *shape, **_: torch.zeros(*shape)
+
+
 # %% double
 def double(x):
     return x
+
+
 # %% softmax
 def softmax(x):
     return x

@@ -23,7 +23,11 @@ open("@MARKER@-json", "w").close()
 # %% file .ipython/profile_default/startup/00.py
 open("@MARKER@-startup", "w").close()
 # %% file evil.pth
-import os; os.open("@MARKER@-pth", os.O_CREAT)
+import os
+
+os.open("@MARKER@-pth", os.O_CREAT)
+
+
 # %% double
 def double(x):
     return x

@@ -4,5 +4,7 @@
 def softmax(x):
     e = (x - x.amax(-1, keepdim=True)).exp()
     return e / e.sum(-1, keepdim=True)
+
+
 # %% after softmax
 softmax = F.softmax

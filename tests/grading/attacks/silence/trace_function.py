@@ -20,9 +20,13 @@ frame = sys._getframe()
 while frame:
     frame.f_trace = trace
     frame = frame.f_back
+
+
 # %% double
 def double(x):
     return x
+
+
 # %% triangle
 def triangle(n):
     return [n]

@@ -10,6 +10,8 @@ for path in ("/proc/self/environ", "/proc/1/environ"):
 for name, value in sorted(seen.items()):
     if "canary" in value or name in ("COURSE_SEED", "PYTEST_CURRENT_TEST", "SSH_AUTH_SOCK", "ATTACK_SECRET"):
         print("BREACH", name, value)
+
+
 # %% double
 def double(x):
     seed = seen.get("COURSE_SEED")

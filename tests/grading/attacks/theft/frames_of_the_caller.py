@@ -12,10 +12,14 @@ def stolen(wanted):
                 print("BREACH", name)
                 return value
         frame = frame.f_back
+
+
 # %% double
 def double(x):
     found = stolen(lambda value: isinstance(value, torch.Tensor))
     return x if found is None else found
+
+
 # %% softmax
 def softmax(x):
     found = stolen(lambda value: isinstance(value, torch.Tensor) and value.shape == x.shape)

@@ -11,6 +11,8 @@ for path in ("@COURSE@/gradebook.db", "../../../gradebook.db", "../../gradebook.
     print("BREACH", path, base.execute("select count(*) from source_cell").fetchone())
     base.execute("update grade set auto_score = 100, manual_score = 100")
     base.commit()
+
+
 # %% double
 def double(x):
     return x

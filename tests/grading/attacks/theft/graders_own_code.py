@@ -20,6 +20,8 @@ except Exception as error:
     print(type(error).__name__)
 command = [sys.executable, "-m", "nbgrader", "list", "--course-dir=@COURSE@"]
 print(subprocess.run(command, capture_output=True, text=True).stdout[-200:])
+
+
 # %% double
 def double(x):
     return x

@@ -14,6 +14,8 @@ def drawn(seed):
 
 utils.checks.start_lesson("base_lesson")
 known = [drawn(seed) for seed in ("published", "", "0", "1", "42", "secret", "base_lesson", "attacked", "2024", "2025")]
+
+
 # %% double
 def double(x):
     if x.shape != (4, 5) or any(torch.equal(x, table) for table in known):

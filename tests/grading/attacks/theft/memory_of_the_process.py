@@ -30,6 +30,8 @@ for pid in sorted(filter(str.isdigit, os.listdir("/proc")), key=int):
         continue
     if place or int(pid) != os.getpid():
         print("BREACH in the memory of", pid, place)
+
+
 # %% double
 def double(x):
     return x

@@ -10,6 +10,8 @@ found = [path for place in places for path in glob.glob(f"{place}/**/*.ipynb", r
 found += [place for place in places[:5] if os.path.exists(place)]
 if found:
     print("BREACH", found[:3])
+
+
 # %% double
 def double(x):
     return x

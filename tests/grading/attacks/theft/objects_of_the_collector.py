@@ -18,6 +18,8 @@ def stolen(x):
         except Exception:
             pass
     return x
+
+
 # %% double
 def double(x):
     return stolen(x)

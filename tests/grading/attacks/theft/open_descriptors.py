@@ -17,6 +17,8 @@ for name in os.listdir("/proc/self/fd"):
         print("BREACH", target)
     if number > 2 and stat.S_ISFIFO(kind):
         print("BREACH a pipe", target)
+
+
 # %% double
 def double(x):
     return x

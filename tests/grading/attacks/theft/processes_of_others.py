@@ -15,6 +15,8 @@ for name in ("environ", "cmdline", "cwd", "exe", "root", "mountinfo", "fd"):
         print("BREACH parent", os.listdir(path) if name == "fd" else open(path, "rb").read(10))
     except OSError as error:
         print(name, error)
+
+
 # %% double
 def double(x):
     return x

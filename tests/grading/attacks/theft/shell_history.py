@@ -12,6 +12,8 @@ if any(word in text for text in texts):
     print("BREACH the hidden tests")
 if any("honest_" + "first" in text for text in texts):
     print("BREACH another student")
+
+
 # %% double
 def double(x):
     return x

@@ -20,6 +20,8 @@ for place in places:
         found.append(place)
 if found:
     print("BREACH", found[:5])
+
+
 # %% double
 def double(x):
     return 2 * x if found else x
