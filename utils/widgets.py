@@ -16,7 +16,7 @@ from torch import Tensor
 
 from utils.display import in_notebook, show_html
 
-__all__ = ["explore_attention", "explore_gates", "explore_neighbours", "explore_softmax"]
+__all__ = ["explore_alignment", "explore_attention", "explore_gates", "explore_neighbours", "explore_softmax"]
 
 BAR = 24  # letters in a bar of weight 1
 ORANGE = "230, 159, 0"
@@ -51,6 +51,23 @@ def explore_attention(
     still = "".join(_as_html(tokens, w[start], start, name) for w, name in zip(weights, names, strict=True))
     text = "\n".join(_as_text(tokens, w[start], start, name) for w, name in zip(weights, names, strict=True))
     _show(lambda ipywidgets: _panel(ipywidgets, tokens, q, k, names, start), still, text)
+
+
+def explore_alignment(source: Sequence[str], target: Sequence[str], weights: Tensor, *, start: int = 0) -> None:
+    """Click a word of a translation, and see which source words the model looked at while it wrote that word.
+
+    `weights` is (target, source), a row for each word of the translation; `start` is the word that is chosen at first.
+    The still picture is the whole table.
+    """
+    weights = weights.detach().cpu().float()
+    if weights.shape != (len(target), len(source)):
+        raise ValueError(
+            f"the weights must be {(len(target), len(source))}, (target, source); got {tuple(weights.shape)}"
+        )
+    if not 0 <= start < len(target):
+        raise ValueError(f"start must be the index of one of the {len(target)} target words, not {start}")
+    still, text = _alignment_as_html(source, target, weights), _alignment_as_text(source, target, weights)
+    _show(lambda ipywidgets: _aligner(ipywidgets, source, target, weights, start), still, text)
 
 
 def explore_softmax(labels: Sequence[str], logits: Tensor, *, start: float = 1.0) -> None:
@@ -204,6 +221,64 @@ def _as_html(tokens: Sequence[str], weights: Tensor, query: int, name: str) -> s
     )
     heading = f"<caption>{html.escape(_message(tokens, weights, query, name))}</caption>"
     return f"<table>{heading}<tr><th>key</th><th>weight</th><th></th></tr>{rows}</table>"
+
+
+# --- alignment -------------------------------------------------------------------------------------------------------
+
+
+def _aligner(ipywidgets, source: Sequence[str], target: Sequence[str], weights: Tensor, start: int):
+    """The live widget: a button for each target word, and below it the source, shaded by the weights."""
+    buttons = [
+        ipywidgets.Button(description=word, tooltip=f"where did {word!r} come from?", layout={"width": "auto"})
+        for word in target
+    ]
+    answer = ipywidgets.HTML()
+
+    def choose(button):
+        for other in buttons:
+            other.button_style = "info" if other is button else ""
+        chosen = buttons.index(button)
+        answer.value = _looked_at_as_html(source, target[chosen], weights[chosen])
+
+    for button in buttons:
+        button.on_click(choose)
+    choose(buttons[start])
+    return ipywidgets.VBox([ipywidgets.HBox(buttons, layout={"flex_flow": "row wrap"}), answer])
+
+
+def _looked_at(source: Sequence[str], word: str, weights: Tensor) -> str:
+    best = int(weights.argmax())
+    return f"while it wrote “{word}”, it looked most at “{source[best]}”, with weight {weights[best]:.2f}"
+
+
+def _shaded(weight: float, text: str) -> str:
+    return f'<td style="text-align: center; background-color: rgba({ORANGE}, {weight:.2f})">{text}</td>'
+
+
+def _looked_at_as_html(source: Sequence[str], word: str, weights: Tensor) -> str:
+    """The source in a row, each word shaded by its weight, and the weights below."""
+    words = "".join(_shaded(w, html.escape(other)) for other, w in zip(source, weights.tolist(), strict=True))
+    numbers = "".join(f'<td style="text-align: center">{w:.2f}</td>' for w in weights.tolist())
+    caption = f"<caption>{html.escape(_looked_at(source, word, weights))}</caption>"
+    return f"<table>{caption}<tr>{words}</tr><tr>{numbers}</tr></table>"
+
+
+def _alignment_as_html(source: Sequence[str], target: Sequence[str], weights: Tensor) -> str:
+    head = "".join(f"<th>{html.escape(word)}</th>" for word in source)
+    rows = "".join(
+        f'<tr><th style="text-align: left">{html.escape(word)}</th>{"".join(_shaded(w, f"{w:.2f}") for w in row)}</tr>'
+        for word, row in zip(target, weights.tolist(), strict=True)
+    )
+    caption = "<caption>each row: a word of the translation, and how much it looked at each source word</caption>"
+    return f"<table>{caption}<tr><th></th>{head}</tr>{rows}</table>"
+
+
+def _alignment_as_text(source: Sequence[str], target: Sequence[str], weights: Tensor) -> str:
+    left, columns = max(map(len, target)), [max(4, len(word)) for word in source]
+    lines = [" " * left + "".join(f"  {word:>{n}}" for word, n in zip(source, columns, strict=True))]
+    for word, row in zip(target, weights.tolist(), strict=True):
+        lines.append(f"{word:<{left}}" + "".join(f"  {w:>{n}.2f}" for w, n in zip(row, columns, strict=True)))
+    return "\n".join(lines)
 
 
 # --- softmax ---------------------------------------------------------------------------------------------------------
