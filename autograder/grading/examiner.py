@@ -248,7 +248,7 @@ def _alarm(seconds: float) -> Iterator[None]:
 def _message(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception as another:
+    except (Exception, OutOfTime) as another:  # the text may be that of a student's object
         return f"<no text: {type(another).__name__}>"
 
 

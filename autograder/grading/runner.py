@@ -174,14 +174,15 @@ def _in_a_fork(station: _Station, job: Job) -> Result:
             os._exit(status)
     os.close(write)
     deadline = time.monotonic() + job.limits.notebook_seconds + MARGIN_SECONDS
-    data = bytearray()
+    data, late = bytearray(), True
     with os.fdopen(read, "rb", buffering=0) as pipe:
         while (left := deadline - time.monotonic()) > 0 and select.select([pipe], [], [], left)[0]:
             piece = pipe.read(1 << 20)
             if not piece:
+                late = False
                 break
             data += piece
-    if left <= 0:
+    if late:
         os.kill(pid, signal.SIGKILL)
     _, status, usage = os.wait4(pid, 0)
     try:
@@ -189,7 +190,7 @@ def _in_a_fork(station: _Station, job: Job) -> Result:
         result = Result.from_dict(answer["result"])
     except ValueError:
         close()  # it may be in the middle of something
-        reason = "did not end in time" if left <= 0 else f"ended early (status {os.waitstatus_to_exitcode(status)})"
+        reason = "did not end in time" if late else f"ended early (status {os.waitstatus_to_exitcode(status)})"
         return Result(job.student, job.bundle.lesson, "failed", reason=f"the examiner's process {reason}")
     for name in answer["loaded"]:  # by tests, never by student code: the next submission finds it loaded
         with contextlib.suppress(Exception):

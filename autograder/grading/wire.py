@@ -175,8 +175,10 @@ class Decoder:
         if tag in _MAKE:
             return _MAKE[tag](self.value(item, depth + 1) for item in rest)
         if tag in ("d", "od"):
-            pairs = [(self.value(key, depth + 1), self.value(item, depth + 1)) for key, item in rest]
-            return dict(pairs) if tag == "d" else collections.OrderedDict(pairs)
+            made = {} if tag == "d" else collections.OrderedDict()
+            for key, item in rest:  # one by one: keys made to collide take long, and only here can a time-out come in
+                made[self.value(key, depth + 1)] = self.value(item, depth + 1)
+            return made
         if tag == "i":
             (digits,) = rest
             if len(digits) > MAX_INT_BITS // 4:
@@ -188,7 +190,10 @@ class Decoder:
             return bytes(self._buffer(*rest))
         if tag in ("range", "slice"):
             parts = [self.value(part, depth + 1) for part in rest]
-            return range(*parts) if tag == "range" else slice(*parts)
+            made = range(*parts) if tag == "range" else slice(*parts)
+            if tag == "range" and len(made) > MAX_NODES:  # `sum` of it would hear no time-out
+                raise ProtocolError("a range of more than two million numbers")
+            return made
         if tag == "...":
             return Ellipsis
         if tag in ("A", "n"):
