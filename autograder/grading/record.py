@@ -402,7 +402,7 @@ def student_files(folder: Path, ignore: Iterable[str] = ()) -> tuple[dict[str, b
     """
     import fnmatch
 
-    patterns = [*ignore, "*.ipynb"]
+    patterns = [*ignore, "*.ipynb", ".*.part"]  # the last are names of `atomic_write`
     found: dict[str, bytes] = {}
     left_out = []
     total = 0
