@@ -2,6 +2,8 @@
 # Deserves: shift 2, twice 1.
 # Answers: shift, twice.
 # %% before double
+import os
+
 # @FORGE@
 # %% double
 def double(x):

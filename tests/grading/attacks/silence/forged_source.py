@@ -15,7 +15,7 @@ inspect.getsource = inspect.findsource = lambda _: text
 ast.walk = lambda _: iter(())
 ast.get_source_segment = lambda *_, **__: text
 linecache.getlines = lambda *_: text.splitlines(True)
-innocent = lambda x: x
+innocent = lambda x: x  # noqa: E731
 softmax.__wrapped__ = innocent
 softmax.__code__ = softmax.__code__.replace(co_filename="innocent.py", co_name="innocent")
 softmax.__name__ = softmax.__qualname__ = "triangle"
