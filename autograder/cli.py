@@ -260,6 +260,16 @@ def export(
 
 
 @app.command()
+def kernel() -> None:
+    """Install the sandbox as a Jupyter kernel, so that nbgrader's own commands can use it, too."""
+    from autograder.grading.provisioner import KERNEL_NAME, install_kernelspec
+
+    folder = install_kernelspec()
+    out.print(f"[green]✓[/] {folder}")
+    out.print(f"for nbgrader: nbgrader autograde LESSON --Execute.kernel_name={KERNEL_NAME}", markup=False)
+
+
+@app.command()
 def demo(lesson: Annotated[str, typer.Argument(help="The lesson to show.")] = "04_self_attention") -> None:
     """Build a lesson, grade a sample class of every kind of submission, show the result and say where it is."""
     from autograder import demo as demonstration

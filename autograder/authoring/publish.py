@@ -58,11 +58,11 @@ def _packages(folder: Path) -> list[Path]:
 
 
 def _student_project(text: str, packages: list[str]) -> str:
-    """`pyproject.toml` without the instructor's command and packages."""
+    """`pyproject.toml` without the instructor's command, kernel and packages."""
     lines, skip = [], False
     for line in text.splitlines():
         if line.startswith("["):
-            skip = line == "[project.scripts]"
+            skip = line.startswith(("[project.scripts]", "[project.entry-points"))
         if not skip:
             lines.append(f"packages = {packages!r}" if line.startswith("packages = ") else line)
     return "\n".join(lines) + "\n"
