@@ -219,7 +219,8 @@ def _as_html(tokens: Sequence[str], weights: Tensor, query: int, name: str) -> s
         f'<td style="text-align: right">{w:.2f}</td><td style="text-align: left">{_bar(w)}</td></tr>'
         for i, (token, w) in enumerate(zip(tokens, weights.tolist(), strict=True))
     )
-    heading = f"<caption>{html.escape(_message(tokens, weights, query, name))}</caption>"
+    message = html.escape(_message(tokens, weights, query, name))
+    heading = f'<caption style="text-align: left; white-space: nowrap">{message}</caption>'
     return f"<table>{heading}<tr><th>key</th><th>weight</th><th></th></tr>{rows}</table>"
 
 

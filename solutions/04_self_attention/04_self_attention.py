@@ -71,9 +71,11 @@ diagram(
 def project_qkv(x: Tensor, w_q: Tensor, w_k: Tensor, w_v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values of each word.
 
-    x: (b, l, d_model). w_q, w_k: (d_model, d). w_v: (d_model, d_v). A word is a row, so the matrix stands on the right.
+    x: (b, l, d_model). w_q, w_k: (d_model, d). w_v: (d_model, d_v). A word is a row, so the matrix
+    stands on the right.
     Returns: q (b, l, d), k (b, l, d), v (b, l, d_v), in this order.
-    >>> project_qkv(torch.tensor([[[1.0, 2.0]]]), torch.tensor([[0.0, 1], [1, 0]]), torch.eye(2), 3 * torch.eye(2))
+    >>> x, w_q = torch.tensor([[[1.0, 2.0]]]), torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    >>> project_qkv(x, w_q, torch.eye(2), 3 * torch.eye(2))
     (tensor([[[2., 1.]]]), tensor([[[1., 2.]]]), tensor([[[3., 6.]]]))
     """
     ### BEGIN SOLUTION
@@ -94,12 +96,8 @@ with exercise("project_qkv", points=2):
     expect(not torch.allclose(k, x @ w_q), "queries, keys and values each have a matrix of their own")
     expect(not torch.allclose(v, x), "the values are projected too, by w_v")
     expect_close(v, F.linear(x, w_v.T), "the values are x times w_v")
-    x, w_q, w_k, w_v = (
-        randn(3, 1, 5),
-        randn(5, 2),
-        randn(5, 2),
-        randn(5, 4),
-    )  # one word, and matrices that are not square
+    # one word, and matrices that are not square
+    x, w_q, w_k, w_v = randn(3, 1, 5), randn(5, 2), randn(5, 2), randn(5, 4)
     for got, w in zip(project_qkv(x, w_q, w_k, w_v), (w_q, w_k, w_v), strict=True):
         expect_close(got, F.linear(x, w.T), "each result is x times its matrix")
     ### BEGIN HIDDEN TESTS
@@ -156,12 +154,14 @@ with exercise("project_qkv", points=2):
 
 # %% nbgrader={"grade": false, "grade_id": "scaled_dot_product", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def scaled_dot_product(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Attention: each query takes a weighted mean of the values. From scratch, but torch.softmax is yours to use.
+    """Attention: each query takes a weighted mean of the values.
 
-    q: (..., l_q, d). k: (..., l_k, d). v: (..., l_k, d_v). `...` is any number of leading axes, also none.
+    From scratch: not with PyTorch's own attention; torch.softmax is yours to use.
+    q: (..., l_q, d). k: (..., l_k, d). v: (..., l_k, d_v). `...` is any number of axes, also none.
     mask: bool, True keeps, of a shape that broadcasts to (..., l_q, l_k); None keeps all.
-    Returns: out (..., l_q, d_v) and weights (..., l_q, l_k). The weights of a query sum to 1, hidden keys get exactly 0;
-    a query whose keys are all hidden gets weights and an output of zeros. Nothing is NaN, nor is a gradient.
+    Returns: out (..., l_q, d_v) and weights (..., l_q, l_k). The weights of a query sum to 1, hidden
+    keys get exactly 0; a query whose keys are all hidden gets weights and an output of zeros. Nothing
+    is NaN, nor is a gradient.
     >>> k, v = torch.tensor([[1.1, 1.1, 0, 0], [1, -1, 1, -1]]), torch.tensor([[4.0], [8.0]])
     >>> scaled_dot_product(torch.ones(1, 4), k, v)
     (tensor([[4.9990]]), tensor([[0.7503, 0.2497]]))
@@ -304,8 +304,9 @@ attention_map(
 def score_variance(d: int, samples: int) -> float:
     """The variance of unscaled scores, measured.
 
-    Draws `samples` pairs (at least 2) of a query and a key, `d` independent standard normal numbers each, and returns the
-    variance of their `samples` dot products, as a number. Another call draws other numbers.
+    Draws `samples` pairs (at least 2) of a query and a key, `d` independent standard normal numbers
+    each, and returns the variance of their `samples` dot products, as a number. Another call draws
+    other numbers.
     >>> round(score_variance(64, 100_000) / 64)  # it is about 64, another number each time
     1
     """
@@ -458,7 +459,8 @@ def padding_mask(lengths: Tensor, length: int) -> Tensor:
     """Which keys are words, in a batch of sentences that were filled up at the end.
 
     lengths: (b,) int64, the number of words in each sentence, 0 to `length`.
-    Returns: (b, 1, length) bool, True (keep) for words. The axis of size 1 is for the queries: all see the same keys.
+    Returns: (b, 1, length) bool, True (keep) for words. The axis of size 1 is for the queries: all see
+    the same keys.
     >>> padding_mask(torch.tensor([2, 3]), 3)
     tensor([[[ True,  True, False]],
             [[ True,  True,  True]]])
@@ -588,9 +590,10 @@ class MultiHeadAttention(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mix the words of each sentence.
 
-        x: (b, l, d_model). mask: bool, True keeps, without an axis for heads: (l, l), (b, 1, l) or (b, l, l).
-        Head i owns the features from i·d_head up to (i+1)·d_head, where d_head = d_model / n_heads, in q, k and v
-        and in what w_o is given.
+        x: (b, l, d_model).
+        mask: bool, True keeps, without an axis for heads: (l, l), (b, 1, l) or (b, l, l).
+        Head i owns the features from i·d_head up to (i+1)·d_head, where d_head = d_model / n_heads, in
+        q, k and v and in what w_o is given.
         Returns: out (b, l, d_model) and weights (b, n_heads, l, l).
         """
         ### BEGIN SOLUTION
@@ -849,7 +852,8 @@ print(f"without positions: {shuffle_gap(0.0):.0e}    with random positions: {shu
 def sinusoidal_positions(length: int, d: int) -> Tensor:
     """A vector for each position: d/2 clock hands, as sine and cosine, side by side.
 
-    d is even. Pair i (features 2i and 2i + 1) turns by 10000^(-2i/d) radians a position; the first position is 0.
+    d is even. Pair i (features 2i and 2i + 1) turns by 10000^(-2i/d) radians a position; the first
+    position is 0.
     Returns: (length, d) float32, on the CPU.
     >>> sinusoidal_positions(2, 4)
     tensor([[0.0000, 1.0000, 0.0000, 1.0000],
