@@ -234,12 +234,8 @@ def split_heads(x: Tensor, n_heads: int) -> Tensor:
 
     x: (b, l, n_heads · d). Head i gets the features i·d up to, not including, (i + 1)·d of each word.
     Returns: (b, n_heads, l, d).
-    >>> split_heads(torch.arange(8).reshape(1, 2, 4), 2)
-    tensor([[[[0, 1],
-              [4, 5]],
-    <BLANKLINE>
-             [[2, 3],
-              [6, 7]]]])
+    >>> split_heads(torch.tensor([[[0, 1, 2, 3], [4, 5, 6, 7]]]), 2).tolist()
+    [[[[0, 1], [4, 5]], [[2, 3], [6, 7]]]]
     """
     ### BEGIN SOLUTION
     return rearrange(x, "b l (h d) -> b h l d", h=n_heads)
@@ -408,8 +404,9 @@ print("merge_heads undoes split_heads:", torch.equal(merge_heads(wanted), digit)
 def softmax(logits: Tensor, temperature: float = 1.0, dim: int = -1) -> Tensor:
     """Probabilities along the axis `dim`, from logits of any size. From scratch: exp, max and sum.
 
-    logits: floating point, any shape with at least one axis. temperature: greater than 0. dim: may be negative, from the end.
-    Returns: the shape and dtype of `logits`; sums to 1 along `dim`. Logits of 10,000 or −10,000 make no NaN.
+    logits: floating point, any shape with at least one axis. temperature: greater than 0. dim: may be
+    negative, counted from the end. Logits of 10,000 or −10,000 make no NaN.
+    Returns: the shape and dtype of `logits`; sums to 1 along `dim`.
     >>> softmax(torch.tensor([2.0, 1.0, 0.0]))
     tensor([0.6652, 0.2447, 0.0900])
     >>> softmax(torch.tensor([2.0, 1.0, 0.0]), temperature=0.5)
@@ -578,8 +575,8 @@ def cross_entropy(logits: Tensor, targets: Tensor, ignore_index: int = -100) -> 
     """The mean of −log p over the examples that count, p being the probability of an example's target. From scratch.
 
     You may use logsumexp or log_softmax. Logits of 10,000 or −10,000 make neither NaN nor infinity.
-    logits: (n, classes) floating point. targets: (n,) int64, each a class from 0 to classes − 1, or `ignore_index`, which does
-    not count. `ignore_index` may be any int, also a class. At least one example counts.
+    logits: (n, classes) floating point. targets: (n,) int64, each a class from 0 to classes − 1, or
+    `ignore_index`, which does not count and may be any int, also a class. At least one example counts.
     Returns: one number, a tensor without axes, through which gradients flow.
     >>> cross_entropy(torch.tensor([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]]), torch.tensor([0, 2]))
     tensor(1.4076)
@@ -971,8 +968,9 @@ def after_step(values: list[Tensor], slopes: list[Tensor | None], learning_rate:
 def sgd_step(parameters: list[Tensor], learning_rate: float) -> None:
     """Move each parameter against its gradient: θ ← θ − learning_rate · θ.grad, in place.
 
-    parameters: leaves that ask for gradients, and still do afterwards. The tensors themselves change, not the list. One
-    whose `grad` is None stays as it is. The gradients stay as they are. From scratch: no torch.optim.
+    parameters: leaves that ask for gradients, and still do afterwards. The tensors themselves change, not
+    the list. One whose `grad` is None stays as it is. The gradients stay as they are.
+    From scratch: no torch.optim.
     >>> theta = torch.tensor([0.0], requires_grad=True)
     >>> ((theta - 3) ** 2).sum().backward()
     >>> sgd_step([theta], 0.25)
@@ -1041,7 +1039,7 @@ def descend(
 
     def loss_fn(step):
         asked.append(step)
-        return sum(((p - goal.to(p.device)) ** 2).sum() for p, goal in zip(parameters, goals, strict=True))
+        return sum(((p - goal) ** 2).sum() for p, goal in zip(parameters, goals, strict=True))
 
     losses = train(parameters, loss_fn, steps, learning_rate)
     return [p.detach() for p in parameters], losses, asked
@@ -1051,8 +1049,8 @@ def descend(
 def train(parameters: list[Tensor], loss_fn, steps: int, learning_rate: float) -> list[float]:
     """Gradient descent: `steps` times a loss, its gradients, and one `sgd_step`. From scratch: no torch.optim.
 
-    parameters: leaves that ask for gradients. loss_fn(step), for step = 0, 1, …, steps − 1, is called once a step and returns the
-    loss, a tensor without axes. Each step uses the gradients of its own loss alone.
+    parameters: leaves that ask for gradients. loss_fn(step) is called once a step, for step = 0, 1, …,
+    steps − 1, and returns the loss, a tensor without axes. Each step uses the gradients of its own loss alone.
     Returns: the loss of each step, before that step is taken, as `steps` plain floats.
     >>> theta = torch.tensor([0.0], requires_grad=True)
     >>> train([theta], lambda step: ((theta - 3) ** 2).sum(), steps=2, learning_rate=0.25)
@@ -1361,7 +1359,7 @@ explore_softmax(
 # **The same parts, more of them.** The last layer of GPT-2 is your linear layer, from 768 features to 50,257 pieces of words.
 # Its loss in training is your `cross_entropy`; when it writes, it draws from your `softmax`, with a temperature. One step of
 # training sends gradients through 124,439,808 parameters, each layer with a backward pass of its own. What takes the step is
-# Adam (Kingma & Ba 2015), which is `sgd_step` with a learning rate of its own for each parameter.
+# usually Adam (Kingma & Ba 2015), which gives each parameter a step size of its own.
 
 # %%
 DOWNLOAD = False  # True: fetch MNIST, 11 MB, once
