@@ -27,13 +27,14 @@ KERNEL_NAME = "sandboxed-python"
 _NOTEBOOK = "/notebook"  # the notebook's folder, read-only; a copy of it is the working folder
 _ENTER = f"""
 import json, os, shutil, sys
-from autograder.grading import warm
+from autograder.grading import seccomp, warm
 for name in ("HOME", "TMPDIR"):
     os.makedirs(os.environ[name], exist_ok=True)
 if os.path.isdir("{_NOTEBOOK}"):
     shutil.copytree("{_NOTEBOOK}", os.environ["HOME"], dirs_exist_ok=True, symlinks=True)
 os.chdir(os.environ["HOME"])
 warm.set_limits(json.loads(sys.argv[1]), False)
+seccomp.install()
 os.execv(sys.argv[2], sys.argv[2:])
 """
 

@@ -28,7 +28,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from autograder.grading import kernel
+from autograder.grading import kernel, seccomp
 
 POLL_SECONDS = 0.1
 _NEWNS, _NEWUTS, _NEWIPC, _NEWUSER, _NEWPID = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000
@@ -108,7 +108,7 @@ def set_limits(limits: dict, sealed: bool) -> None:
 # --- watching --------------------------------------------------------------------------------------------------------
 
 
-_FIELDS = re.compile(rb"^(RssAnon|RssShmem|VmData|Threads|State):\s+(\w+)", re.MULTILINE)
+_FIELDS = re.compile(rb"^(RssAnon|RssShmem|VmPTE|VmData|Threads|State):\s+(\w+)", re.MULTILINE)
 
 
 def _status(pid: str | int) -> dict[str, int]:
@@ -123,13 +123,20 @@ def _status(pid: str | int) -> dict[str, int]:
     return {name.decode(): int(value) * (1 if name == b"Threads" else 1024) for name, value in fields.items()}
 
 
+def _size(status: dict[str, int]) -> int:
+    """Memory of a process, the tables that describe it included; shared pages count in full."""
+    return sum(status.get(name, 0) for name in ("RssAnon", "RssShmem", "VmPTE"))
+
+
 def _private(pid: str | int) -> int:
     """Memory of a process with shared pages counted in parts: exact, and slow."""
+    status = _status(pid)
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
-        return sum(_status(pid).get(name, 0) for name in ("RssAnon", "RssShmem"))
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(("Pss_Anon", "Pss_Shmem")))
+        return _size(status)
+    parts = [int(line.split()[1]) * 1024 for line in lines if line.startswith(("Pss_Anon", "Pss_Shmem"))]
+    return sum(parts) + status.get("VmPTE", 0)
 
 
 def _descendants(pid: int) -> list[int]:
@@ -157,7 +164,7 @@ class Watch:
         usage = [status for pid in pids if (status := _status(pid))]
         if sum(status["Threads"] for status in usage) > self.limits["processes"]:
             return "processes"
-        sizes = [status.get("RssAnon", 0) + status.get("RssShmem", 0) for status in usage]
+        sizes = [_size(status) for status in usage]
         memory = sum(max(size - self.base, 0) for size in sizes)  # at least: forked processes share some pages
         most = self.limits["memory_mb"] * 2**20
         if sum(sizes) - self.base > most:  # at most
@@ -235,8 +242,7 @@ def _fork_kernel(shell: Any, order: dict, descriptors: list[int]) -> None:
                 _enter_namespaces()
             else:
                 _prctl(_SUBREAPER, 1)
-            usage = _status("self")
-            base = usage.get("RssAnon", 0) + usage.get("RssShmem", 0)
+            base = _size(_status("self"))
             gate, opened = os.pipe()
             pid = os.fork()
             if pid == 0:
@@ -283,6 +289,7 @@ def _become_kernel(shell: Any, order: dict, data: int, out: int, err: int, opene
                 os.closerange(first, last)
             set_limits(order["limits"], order["seal"])
             _prctl(_NO_NEW_PRIVS, 1)
+            seccomp.install()
         except OSError as error:
             os.write(opened, str(error).encode())
             os._exit(1)

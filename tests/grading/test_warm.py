@@ -237,8 +237,10 @@ def test_shared_memory_counts(warm: WarmParent):
         shell.run(
             """
 import mmap, time
-m = mmap.mmap(-1, 300_000_000)
-[m.write(b'x' * 10**6) for _ in range(250)]
+file = open('/dev/shm/shared', 'w+b')
+file.truncate(200_000_000)
+m = mmap.mmap(file.fileno(), 200_000_000)
+[m.write(b'x' * 10**6) for _ in range(200)]
 time.sleep(10)
 """
         )
