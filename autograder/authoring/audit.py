@@ -223,8 +223,7 @@ def in_grader(lesson: Lesson, variants: list[Variant]) -> Iterator[Verdict]:
     from autograder.grading.runner import run
 
     master = release(to_notebook(lesson), hidden_tests=True)
-    env = {"COURSE_PLOTS": "off"}
-    bundle = Bundle(lesson.name, nbformat.writes(master), env=env)
+    bundle = Bundle(lesson.name, nbformat.writes(master))
     limits = Limits(cell_seconds=SECONDS, call_seconds=SECONDS)
     kind = "none" if sandbox.available() else "bwrap"
     for variant in variants:
