@@ -320,7 +320,7 @@ class BidirectionalEncoder(nn.Module):
         return (self.left_to_right(x)[0] + backward) * (torch.arange(ids.shape[1]) < lengths[:, None])[..., None]
 
 
-@wrong("PyTorch's bidirectional layer", says="each GRU reading one way")
+@wrong("PyTorch's bidirectional layer", says="write this one from scratch")
 class BidirectionalEncoder(nn.Module):
     def __init__(self, vocab_size, d_embed, d_hidden):
         super().__init__()
@@ -787,7 +787,7 @@ def sequential_steps(source_length, target_length):
     return source_length + target_length - 1
 
 
-@wrong("the decoder alone", says="the longest chain differs")
+@wrong("the decoder alone", says="before the readers are done")
 def sequential_steps(source_length, target_length):
     return target_length
 
