@@ -40,5 +40,8 @@ $(BIN)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 $(BIN)/.ready-dev: $(BIN)/.ready
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,parity]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,parity,cluster]'
+# Colab's ipywidgets, beside the installed one, for the tests of the widgets.
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv/ipywidgets-7.7 \
+		ipywidgets==7.7.5 ipython_genutils==0.2.0
 	touch $@
