@@ -227,28 +227,33 @@ _ALIGN_X, _ALIGN_Y = {-1: "right", 0: "center", 1: "left"}, {-1: "top", 0: "cent
 # Where a label may stand beside its point, best first: the shift in points, and what of the label is there.
 _SIDES = [
     ((5 * x * near, 5 * y * near), _ALIGN_X[np.sign(x)], _ALIGN_Y[np.sign(y)])
-    for near in (1, 2.2)
+    for near in (1, 2, 3)
     for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1), (0.8, 0.8), (0.8, -0.8), (-0.8, 0.8), (-0.8, -0.8))
 ]
 
 
 def _label(axis, places: np.ndarray, labels: Sequence[str]) -> None:
-    """Write each label on the side of its point where it covers the fewest points and labels that are there already."""
-    dots, frame, taken = axis.transData.transform(places), axis.get_window_extent(), []
-    for place, label in zip(places, labels, strict=True):
-        text = axis.annotate(label, place, (0, 0), textcoords="offset points", fontsize=8)
+    """Write each label on the side of its point where it covers the fewest points and other labels."""
+    dots, frame = axis.transData.transform(places), axis.get_window_extent()
+    texts = [
+        axis.annotate(label, place, (0, 0), textcoords="offset points", fontsize=8)
+        for label, place in zip(labels, places, strict=True)
+    ]
+    boxes = {}
 
-        def box(side, text=text):
-            shift, horizontal, vertical = side
-            text.set(position=shift, horizontalalignment=horizontal, verticalalignment=vertical)
-            return text.get_window_extent()
+    def move(text, side):
+        shift, horizontal, vertical = side
+        text.set(position=shift, horizontalalignment=horizontal, verticalalignment=vertical)
+        return text.get_window_extent()
 
-        def covered(side, box=box):
-            here = box(side)
-            outside = here.x0 < frame.x0 or here.x1 > frame.x1
-            return sum(map(here.overlaps, taken)) + sum(here.contains(*dot) for dot in dots) + outside
+    def covered(text, side):
+        here = move(text, side)
+        outside = here.x0 < frame.x0 or here.x1 > frame.x1
+        labels_below = sum(here.overlaps(box) for other, box in boxes.items() if other is not text)
+        return 2 * labels_below + sum(here.contains(*dot) for dot in dots) + outside
 
-        taken.append(box(min(_SIDES, key=covered)))
+    for text in texts * 3:  # where it first seemed best, later labels may stand too
+        boxes[text] = move(text, min(_SIDES, key=lambda side, text=text: covered(text, side)))
 
 
 def diagram(

@@ -391,8 +391,11 @@ def _neighbours_as_html(name: str, word: str, found: Sequence[tuple[str, float]]
         f'<td style="text-align: left">{_bar(max(cosine, 0))}</td></tr>'
         for other, cosine in found
     )
-    head = "<tr><th>word</th><th>cosine</th><th></th></tr>" if found else ""
-    return f"<table><caption>{html.escape(_nearest_of_all(name, word, found))}</caption>{head}{rows}</table>"
+    heading = html.escape(_nearest_of_all(name, word, found))
+    if not found:
+        return f"<p>{heading}</p>"
+    caption = f'<caption style="white-space: nowrap">{heading}</caption>'
+    return f"<table>{caption}<tr><th>word</th><th>cosine</th><th></th></tr>{rows}</table>"
 
 
 # --- gates -----------------------------------------------------------------------------------------------------------
