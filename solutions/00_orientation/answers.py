@@ -79,7 +79,7 @@ def split_heads(x, n_heads):
     return x.reshape(x.shape[0], n_heads, x.shape[1], -1)
 
 
-@wrong("head-last features", says="dealt out like cards")
+@wrong("head-last features", says="(h d), not (d h): a head gets neighbouring features")
 def split_heads(x, n_heads):
     return rearrange(x, "b l (d h) -> b h l d", h=n_heads)
 
@@ -89,7 +89,7 @@ def split_heads(x, n_heads):
     return rearrange(x, "b l (h d) -> b l h d", h=n_heads)
 
 
-@wrong("takes the number of heads for the size of one", says="heads before the length")
+@wrong("takes the number of heads for the size of one", says="two sizes are swapped")
 def split_heads(x, n_heads):
     return rearrange(x, "b l (h d) -> b h l d", d=n_heads)
 
@@ -217,9 +217,30 @@ def softmax(logits, temperature=1.0, dim=-1):
     return grown / grown.sum(dim, keepdim=True) / temperature
 
 
-@wrong("divides the logits but not the largest by the temperature", says="NaN")
+@wrong(
+    "divides the logits but not the largest by the temperature", says="divide the largest logit by the temperature, too"
+)
 def softmax(logits, temperature=1.0, dim=-1):
     grown = (logits / temperature - logits.amax(dim, keepdim=True)).exp()
+    return grown / grown.sum(dim, keepdim=True)
+
+
+@wrong("in place", says="changes the logits that it is given")
+def softmax(logits, temperature=1.0, dim=-1):
+    logits -= logits.amax(dim, keepdim=True)
+    logits /= temperature
+    return logits.exp() / logits.exp().sum(dim, keepdim=True)
+
+
+@wrong("in place throughout, and returns what it was given", says="changes the logits that it is given")
+def softmax(logits, temperature=1.0, dim=-1):
+    logits.sub_(logits.amax(dim, keepdim=True)).div_(temperature).exp_()
+    return logits.div_(logits.sum(dim, keepdim=True))
+
+
+@wrong("divides the largest but not the logits by the temperature", says="temperature is not used")
+def softmax(logits, temperature=1.0, dim=-1):
+    grown = (logits - logits.amax(dim, keepdim=True) / temperature).exp()
     return grown / grown.sum(dim, keepdim=True)
 
 
@@ -366,6 +387,19 @@ def cross_entropy(logits, targets, ignore_index=-100):
     counts = targets != ignore_index
     logits, targets = logits[counts], targets[counts]
     return -(logits.log_softmax(-1) * F.one_hot(targets, logits.shape[-1])).mean()
+
+
+@wrong("all targets from every row", says="(n, n) numbers")
+def cross_entropy(logits, targets, ignore_index=-100):
+    counts = targets != ignore_index
+    logits, targets = logits[counts], targets[counts]
+    return (logits.logsumexp(-1) - logits[:, targets]).mean()
+
+
+@wrong("the same from log-probabilities", says="(n, n) numbers")
+def cross_entropy(logits, targets, ignore_index=-100):
+    counts = targets != ignore_index
+    return -logits[counts].log_softmax(-1)[:, targets[counts]].mean()
 
 
 @wrong("softmax over the examples", says="gives another value")

@@ -12,6 +12,7 @@ import os
 import re
 import runpy
 import subprocess
+import symtable
 import sys
 from pathlib import Path
 
@@ -143,13 +144,39 @@ def test_the_examples_in_the_docstrings_are_true(lesson, name):
 )
 def test_a_wrong_answer_on_purpose_meets_the_hint_that_the_text_quotes(lesson, number, body):
     test = read_lesson(LESSON).tests["test_column_means"].source
-    said = re.search(rf"^# {number}\. ✗ column_means: (.*)$", LESSON.read_text(), re.MULTILINE)[1]
+    quoted = rf"^# {number}\. ✗ column_means: (.*?)(?:<br>\n#    (got .*))?$"
+    hint, detail = re.search(quoted, LESSON.read_text(), re.MULTILINE).groups(default="")
     names = {**lesson}
     exec(f"def column_means(x):\n    {body}\n", names)
     linecache.cache["<test>"] = (len(test), None, test.splitlines(keepends=True), "<test>")
     with pytest.raises(CheckFailed) as failed:
         exec(compile(test, "<test>", "exec"), names)
-    assert failed.value.hint == said
+    assert (failed.value.hint, failed.value.detail) == (hint, detail)
+
+
+def test_a_test_that_is_run_again_changes_nothing_that_another_cell_reads():
+    cells = [cell for cell in read_lesson(LESSON).cells if cell.kind == "code"]
+    tests = set().union(*(bound(cell.source) for cell in cells if cell.is_test))
+    for cell in cells:
+        if not cell.is_test:
+            assert not (loaded(cell.source) - bound(cell.source)) & tests, cell.source
+
+
+def bound(source: str) -> set[str]:
+    """The global names that a cell assigns."""
+    symbols = symtable.symtable(source, "cell", "exec").get_symbols()
+    return {symbol.get_name() for symbol in symbols if symbol.is_assigned()}
+
+
+def loaded(source: str) -> set[str]:
+    """The global names that a cell reads, functions in it included."""
+    tables, names = [symtable.symtable(source, "cell", "exec")], set()
+    for table in tables:
+        tables += table.get_children()
+        names |= {
+            s.get_name() for s in table.get_symbols() if s.is_referenced() and (table is tables[0] or s.is_global())
+        }
+    return names
 
 
 def test_the_optional_cell_trains_the_same_network_on_mnist(lesson, monkeypatch, capsys):
