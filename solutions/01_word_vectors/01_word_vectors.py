@@ -10,7 +10,7 @@
 # | --- | --- |
 # | builds on | 00 (tensors, gradients, one step of training) |
 # | points | 20, in nine exercises |
-# | run time | @SMOKE@ s at `smoke` scale, @CPU@ s at `cpu` scale (two cores, two threads); `gpu` scale not measured yet |
+# | run time | 0.2 s at `smoke` scale, 19 s at `cpu` scale (one thread, without imports and pictures); `gpu` not measured yet |
 
 # %% [markdown]
 # ## The model
@@ -52,12 +52,12 @@ diagram(
 # %% [markdown]
 # ## 1. What does a number say about a word?
 #
-# Number the words: *cat* is 0, *kitten* is 1, *car* is 2. A network that multiplies these numbers believes that *car* is
-# twice *kitten*. To keep it from that, give each word a place of its own: a vector of zeros with a single one. That is a
-# **one-hot** vector.
+# Number the words: *cat* is 0, *kitten* is 1, *car* is 2. A network that multiplies these numbers believes that *car*
+# is twice *kitten*. To keep it from that, give each word a place of its own: a vector of zeros with a single one. That
+# is a **one-hot** vector.
 #
-# By hand, with three words: $e_0 = (1, 0, 0)$, $e_1 = (0, 1, 0)$, $e_2 = (0, 0, 1)$. The distance from *cat* to *kitten* is
-# $\sqrt{1^2 + (-1)^2 + 0^2} = \sqrt 2$. And from *cat* to *car*?
+# By hand, with three words: $e_0 = (1, 0, 0)$, $e_1 = (0, 1, 0)$, $e_2 = (0, 0, 1)$. The distance from *cat* to
+# *kitten* is $\sqrt{1^2 + (-1)^2 + 0^2} = \sqrt 2$. And from *cat* to *car*?
 #
 # $$(e_i)_j = \begin{cases} 1 & \text{if } j = i \\ 0 & \text{otherwise} \end{cases}$$
 
@@ -112,8 +112,8 @@ with exercise("one_hot", points=1):
 # </details>
 # <details><summary>Almost there</summary>
 #
-# `ids[..., None]` adds the axis, whatever the shape. The comparison is of booleans; `.float()` makes them 0 and 1. The rows
-# of an identity matrix are another way.
+# `ids[..., None]` adds the axis, whatever the shape. The comparison is of booleans; `.float()` makes them 0 and 1. The
+# rows of an identity matrix are another way.
 #
 # </details>
 # </details>
@@ -131,9 +131,9 @@ for word, row in zip(five, distances, strict=True):
     print(f"{word:<8}", "  ".join(f"{d:.3f}" for d in row))
 
 # %% [markdown]
-# All distances are $\sqrt 2 = 1.414$, and all dot products are 0. One-hot vectors no longer say anything false about words.
-# They say nothing at all: *cat* is as far from *kitten* as from *because*. Whatever a network learns about one word, it
-# learns for that word alone.
+# All distances are $\sqrt 2 = 1.414$, and all dot products are 0. One-hot vectors no longer say anything false about
+# words. They say nothing at all: *cat* is as far from *kitten* as from *because*. Whatever a network learns about one
+# word, it learns for that word alone.
 #
 # ## 2. What does a table of vectors change?
 #
@@ -142,8 +142,8 @@ for word, row in zip(five, distances, strict=True):
 # $$\begin{pmatrix} 0 & 0 & 1 \end{pmatrix} \begin{pmatrix} 1 & 2 \\ 3 & 4 \\ 5 & 6 \end{pmatrix} = \begin{pmatrix} 5 & 6 \end{pmatrix}$$
 #
 # The row of that word. So the first layer of every network that reads words is a **table**: a row for each word, to be
-# learned, and short: 64 numbers in place of thousands. Rows may lie close together, and then what is learned about one word
-# holds for its neighbours.
+# learned, and short: 64 numbers in place of thousands. Rows may lie close together, and then what is learned about one
+# word holds for its neighbours.
 #
 # $$\text{lookup}(\text{ids}, W) = \text{one\_hot}(\text{ids})\, W$$
 #
@@ -209,7 +209,8 @@ with exercise("lookup", points=2):
 # </details>
 # <details><summary>Almost there</summary>
 #
-# One pair of square brackets does it, and it passes gradients on. A loop over ids with `torch.stack` does it too, slowly.
+# One pair of square brackets does it, and it passes gradients on. A loop over ids with `torch.stack` does it too,
+# slowly.
 #
 # </details>
 # </details>
@@ -217,8 +218,8 @@ with exercise("lookup", points=2):
 # %% [markdown]
 # ## 3. Which words are there?
 #
-# The text is the manual that every Python carries, the one that `help("LISTS")` shows. Here are its words, in order, lower
-# case.
+# The text is the manual that every Python carries, the one that `help("LISTS")` shows. Here are its words, in order,
+# lower case.
 
 # %% nbgrader={"grade": false, "grade_id": "corpus", "locked": true, "schema_version": 3, "solution": false, "task": false}
 from utils.data.words import corpus
@@ -228,11 +229,12 @@ print(f"{len(tokens):,} words, {len(set(tokens)):,} different ones")
 print(" ".join(tokens[:40]), "…")
 
 # %% [markdown]
-# Many of them come once or twice. From one or two sentences nothing can be learned about a word, so such words share one
-# vector: that of the **unknown** word `<unk>`. Mikolov et al. (2013) drop words that come fewer than five times; so do we.
+# Many of them come once or twice. From one or two sentences nothing can be learned about a word, so such words share
+# one vector: that of the **unknown** word `<unk>`. Mikolov et al. (2013) drop words that come fewer than five times; so
+# do we.
 #
-# By hand, for *a rose is a rose is a rose .* and a least count of 2: *a* and *rose* come three times, *is* twice, the dot
-# once. *a* stood first, so it gets the smaller number.
+# By hand, for *a rose is a rose is a rose .* and a least count of 2: *a* and *rose* come three times, *is* twice, the
+# dot once. *a* stood first, so it gets the smaller number.
 #
 # | `<unk>` | a | rose | is |
 # | --- | --- | --- | --- |
@@ -309,8 +311,8 @@ with exercise("build_vocab", points=2):
 # </details>
 # <details><summary>Almost there</summary>
 #
-# `Counter(tokens).most_common()` gives (word, count) from the largest count down, equals in the order in which they came.
-# Filter it, put `"<unk>"` in front, and number the list with `enumerate`.
+# `Counter(tokens).most_common()` gives (word, count) from the largest count down, equals in the order in which they
+# came. Filter it, put `"<unk>"` in front, and number the list with `enumerate`.
 #
 # </details>
 # </details>
@@ -325,8 +327,9 @@ print(f"{len(vocab):,} words; {(ids > 0).float().mean():.1%} of the text is made
 # %% [markdown]
 # ### What to look at
 #
-# How often does the most frequent word come, and the hundredth? On logarithmic axes, words of any long text lie on a nearly
-# straight line that falls by as much as it runs: Zipf's law. Remember it: a few words could drown out all others.
+# How often does the most frequent word come, and the hundredth? On logarithmic axes, words of any long text lie on a
+# nearly straight line that falls by as much as it runs: Zipf's law. Remember it: a few words could drown out all
+# others.
 
 # %%
 by_count = counts[1:].sort(descending=True).values
@@ -343,9 +346,9 @@ curves(
 # %% [markdown]
 # ## 4. Where could meaning come from?
 #
-# *You shall know a word by the company it keeps* (Firth, 1957). *true* and *false* stand among the same words: *returns …
-# if*, *is … otherwise*. So let each word learn to predict its neighbours. Two words with the same neighbours then need the
-# same vector.
+# *You shall know a word by the company it keeps* (Firth, 1957). *true* and *false* stand among the same words: *returns
+# … if*, *is … otherwise*. So let each word learn to predict its neighbours. Two words with the same neighbours then
+# need the same vector.
 #
 # That is the **skip-gram** model. Its training data are pairs: a word, the **centre**, with each word at most `window`
 # places away, its **context**.
@@ -456,8 +459,9 @@ with exercise("skipgram_pairs", points=3):
 # </details>
 # <details><summary>Almost there</summary>
 #
-# Slices `[:-n]` and `[n:]` have equal length; `torch.stack` along a last axis makes rows of two, `.flip` turns them round,
-# `torch.cat` joins the distances. With `n` beyond the text, slices are empty: see that the result still has two columns.
+# Slices `[:-n]` and `[n:]` have equal length; `torch.stack` along a last axis makes rows of two, `.flip` turns them
+# round, `torch.cat` joins the distances. With `n` beyond the text, slices are empty: see that the result still has two
+# columns.
 #
 # </details>
 # </details>
@@ -470,13 +474,13 @@ print(f"{len(pairs):,} pairs, such as", ", ".join(f"({words[a]}, {words[b]})" fo
 # %% [markdown]
 # ## 5. What should a word be told apart from?
 #
-# The model must find a real neighbour among false ones. To compare with all words of the vocabulary at each step would be
-# dear, so a few false ones are drawn at random: **noise words**. From which distribution? If all words were equally likely,
-# noise would be words that never come anywhere, and too easy. If words came as often as in the text, noise would be *the*,
-# *the* and *the*. Mikolov et al. (2013) tried several and kept the counts to the power of 0.75.
+# The model must find a real neighbour among false ones. To compare with all words of the vocabulary at each step would
+# be dear, so a few false ones are drawn at random: **noise words**. From which distribution? If all words were equally
+# likely, noise would be words that never come anywhere, and too easy. If words came as often as in the text, noise
+# would be *the*, *the* and *the*. Mikolov et al. (2013) tried several and kept the counts to the power of 0.75.
 #
-# By hand, for counts of 16, 81 and 1: raised to 0.75 they are 8, 27 and 1, the sum is 36, and the probabilities are 0.22,
-# 0.75 and 0.03. Unraised they would be 0.16, 0.83 and 0.01: the rare word has gained most.
+# By hand, for counts of 16, 81 and 1: raised to 0.75 they are 8, 27 and 1, the sum is 36, and the probabilities are
+# 0.22, 0.75 and 0.03. Unraised they would be 0.16, 0.83 and 0.01: the rare word has gained most.
 #
 # $$P(w) = \frac{\text{count}(w)^{0.75}}{\sum_{v} \text{count}(v)^{0.75}}$$
 
@@ -561,10 +565,10 @@ for word in ("the", "list", "tuple", "nonlocal"):
 # %% [markdown]
 # ## 6. What makes two vectors move?
 #
-# Each word has two vectors: $c$ for when it is the centre, and $x$ for when it is somebody's context. The model scores a pair
-# by the dot product $c \cdot x$, and reads the sigmoid $\sigma(c \cdot x) = 1 / (1 + e^{-c \cdot x})$ as the probability that the
-# pair is real. A real pair should get 1, a pair with a noise word 0. That is a classifier with two classes, and the loss is its
-# negative log-likelihood. Note that $1 - \sigma(s) = \sigma(-s)$:
+# Each word has two vectors: $c$ for when it is the centre, and $x$ for when it is somebody's context. The model scores
+# a pair by the dot product $c \cdot x$, and reads the sigmoid $\sigma(c \cdot x) = 1 / (1 + e^{-c \cdot x})$ as the
+# probability that the pair is real. A real pair should get 1, a pair with a noise word 0. That is a classifier with two
+# classes, and the loss is its negative log-likelihood. Note that $1 - \sigma(s) = \sigma(-s)$:
 #
 # $$L = -\log \sigma(c \cdot x) - \sum_{i=1}^{k} \log \sigma(-\,c \cdot n_i)$$
 #
@@ -673,8 +677,8 @@ with exercise("negative_sampling_loss", points=3):
 # </details>
 # <details><summary>Almost there</summary>
 #
-# The pattern for the noise is `"b d, b k d -> b k"`. Sum over k, add the real term, which has the same shape (b,), take the
-# mean, and mind the sign in front.
+# The pattern for the noise is `"b d, b k d -> b k"`. Sum over k, add the real term, which has the same shape (b,), take
+# the mean, and mind the sign in front.
 #
 # </details>
 # </details>
@@ -682,17 +686,19 @@ with exercise("negative_sampling_loss", points=3):
 # %% [markdown]
 # ### Train
 #
-# Two things remain, and both are given. Words such as *the* stand beside everything and say little: they are **thinned out**,
-# a word of frequency $f$ stays with probability $\sqrt{t / f}$. And the text is read ten times, each time thinned anew.
+# Two things remain, and both are given. Words such as *the* stand beside everything and say little: they are **thinned
+# out**, a word of frequency $f$ stays with probability $\sqrt{t / f}$. And the text is read ten times, each time
+# thinned anew.
 
 
-# %% nbgrader={"grade": false, "grade_id": "train", "locked": true, "schema_version": 3, "solution": false, "task": false}
+# %% nbgrader={"grade": false, "grade_id": "thin", "locked": true, "schema_version": 3, "solution": false, "task": false}
 def thin(ids: Tensor, t: float = 1e-3) -> Tensor:
     """Drop frequent words at random. ids: (length,) int64. Returns: what is left of them, in order."""
     frequency = torch.bincount(ids).float() / len(ids)
     return ids[torch.rand(len(ids)) < (t / frequency[ids]).sqrt()]
 
 
+# %% nbgrader={"grade": false, "grade_id": "train", "locked": true, "schema_version": 3, "solution": false, "task": false}
 def train_vectors(k: int = 5, d: int = 64, batch: int = 2048) -> Tensor:
     """Train skip-gram vectors on `ids` with k noise words a pair. Returns: the centres, (vocab, d), on the CPU."""
     passes = [skipgram_pairs(thin(ids), window) for _ in range(pick(smoke=1, cpu=10, gpu=10))]
@@ -721,17 +727,18 @@ def train_vectors(k: int = 5, d: int = 64, batch: int = 2048) -> Tensor:
 vectors = train_vectors()
 
 # %% [markdown]
-# At the start all dot products are near 0, so each of the six scores costs $\log 2$, together 4.16. That is what the first loss is.
+# At the start all dot products are near 0, so each of the six scores costs $\log 2$, together 4.16. That is what the
+# first loss is.
 #
 # ## 7. What lies near what?
 #
-# Two vectors are alike when they point the same way. Their length says more about how often a word comes than about what it
-# means, so it is divided out. That is the **cosine**:
+# Two vectors are alike when they point the same way. Their length says more about how often a word comes than about
+# what it means, so it is divided out. That is the **cosine**:
 #
 # $$\cos(u, v) = \frac{u \cdot v}{\lVert u \rVert\, \lVert v \rVert}$$
 #
-# By hand: $u = (3, 0)$, $v = (1, 0.5)$, $w = (4, 8)$. The dot products say that $w$ is nearest to $u$: 12 against 3. The
-# cosines are $3 / (3 \cdot 1.118) = 0.894$ for $v$ and $12 / (3 \cdot 8.944) = 0.447$ for $w$. $v$ is nearest.
+# By hand: $u = (3, 0)$, $v = (1, 0.5)$, $w = (4, 8)$. The dot products say that $w$ is nearest to $u$: 12 against 3.
+# The cosines are $3 / (3 \cdot 1.118) = 0.894$ for $v$ and $12 / (3 \cdot 8.944) = 0.447$ for $w$. $v$ is nearest.
 
 
 # %% nbgrader={"grade": false, "grade_id": "nearest", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -809,14 +816,14 @@ with exercise("nearest", points=3):
 # </details>
 # <details><summary>Method</summary>
 #
-# Bring all rows to length 1 first (`F.normalize`, or divide by `.norm`). One product then gives all cosines with the query.
-# Make the query's own so small that it cannot win.
+# Bring all rows to length 1 first (`F.normalize`, or divide by `.norm`). One product then gives all cosines with the
+# query. Make the query's own so small that it cannot win.
 #
 # </details>
 # <details><summary>Almost there</summary>
 #
-# Normalise along the last axis. Overwrite one entry of the cosines with minus infinity, then `.topk(k)`, which gives values and
-# indices.
+# Normalise along the last axis. Overwrite one entry of the cosines with minus infinity, then `.topk(k)`, which gives
+# values and indices.
 #
 # </details>
 # </details>
@@ -829,12 +836,12 @@ for word in ("list", "true", "int", "try", "key", "two"):
 # %% [markdown]
 # ### How well does it work?
 #
-# A few nice neighbours prove nothing: one shows those that are nice. So here is a list of partners from the language, written
-# down before the first training and not changed since. For each word, where does its partner stand among the other words,
-# ordered by cosine? Rank 1 is the nearest.
+# A few nice neighbours prove nothing: one shows those that are nice. So here is a list of partners from the language,
+# written down before the first training and not changed since. For each word, where does its partner stand among the
+# other words, ordered by cosine? Rank 1 is the nearest.
 #
-# Two controls, because partners have more in common than meaning: the same measure for vectors before any training; and, for
-# the trained vectors, with the partner of *another* word of the list, which is about as frequent.
+# Two controls, because partners have more in common than meaning: the same measure for vectors before any training;
+# and, for the trained vectors, with the partner of *another* word of the list, which is about as frequent.
 
 # %% nbgrader={"grade": false, "grade_id": "partners", "locked": true, "schema_version": 3, "solution": false, "task": false}
 PARTNERS = """list tuple, true false, int float, str bytes, for while, try except, break continue, yield await, and or,
@@ -890,21 +897,22 @@ curves(
 )
 
 # %% [markdown]
-# Half of the partners are among the 5 or 6 nearest of 1,205 words, well within the nearest 2 %. Untrained vectors put them in the
-# middle of the list, and so do trained ones with another word's partner: frequent words do not simply lie near everything. Eleven
-# other settings of window, size, learning rate and passes, tried on nearly the same text, gave medians from 3.5 to 21; the 21 is the
-# one that trained least.
+# Half of the partners are among the 5 or 6 nearest of 1,205 words, well within the nearest 2 %. Untrained vectors put
+# them in the middle of the list, and so do trained ones with another word's partner: frequent words do not simply lie
+# near everything. Eleven other settings of window, size, learning rate and passes, tried on nearly the same text, gave
+# medians from 3.5 to 21; the 21 is the one that trained least.
 #
-# Look at the worst, too: *for* and *while*. A programmer sees two loops. The model sees English, where *for* is a preposition.
+# Look at the worst, too: *for* and *while*. A programmer sees two loops. The model sees English, where *for* is a
+# preposition.
 #
 # ## 8. Does a direction mean something?
 #
-# Mikolov et al. (2013) found more: *the same step leads from man to woman as from king to queen*. So an **analogy**, "a is to b
-# as c is to what?", becomes arithmetic: take the step from a to b, and go it from c.
+# Mikolov et al. (2013) found more: *the same step leads from man to woman as from king to queen*. So an **analogy**, "a
+# is to b as c is to what?", becomes arithmetic: take the step from a to b, and go it from c.
 #
-# By hand, with vectors of length 1: $a = (1, 0, 0)$, $b = (0.8, 0.6, 0)$, $c = (0, 0, 1)$. Then
-# $b - a + c = (-0.2, 0.6, 1)$. Two candidates: $(0, 0.6, 0.8)$ has the dot product 1.16 with it, $(0, 1, 0)$ has 0.6. The first
-# wins. (And $c$ itself has 1.0: often the nearest of all is one of the three words one asks with, so these are left out.)
+# By hand, with vectors of length 1: $a = (1, 0, 0)$, $b = (0.8, 0.6, 0)$, $c = (0, 0, 1)$. Then $b - a + c = (-0.2,
+# 0.6, 1)$. Two candidates: $(0, 0.6, 0.8)$ has the dot product 1.16 with it, $(0, 1, 0)$ has 0.6. The first wins. (And
+# $c$ itself has 1.0: often the nearest of all is one of the three words one asks with, so these are left out.)
 
 
 # %% nbgrader={"grade": false, "grade_id": "analogy", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -967,13 +975,14 @@ with exercise("analogy", points=2):
 # </details>
 # <details><summary>Method</summary>
 #
-# Bring all rows to length 1. Add and subtract three of them. The product of all rows with the sum puts the words in the order of
-# their cosines; the length of the sum is the same for all.
+# Bring all rows to length 1. Add and subtract three of them. The product of all rows with the sum puts the words in the
+# order of their cosines; the length of the sum is the same for all.
 #
 # </details>
 # <details><summary>Almost there</summary>
 #
-# Several entries are overwritten at once by indexing with a list. `argmax` gives a tensor; `int(...)` makes a number of it.
+# Several entries are overwritten at once by indexing with a list. `argmax` gives a tensor; `int(...)` makes a number of
+# it.
 #
 # </details>
 # </details>
@@ -981,12 +990,13 @@ with exercise("analogy", points=2):
 # %% [markdown]
 # ### What to look at
 #
-# The manual has no kings. It has singulars and plurals: *list* is to *lists* as *value* is to what? Every two of these words make
-# a question; all are asked.
+# The manual has no kings. It has singulars and plurals: *list* is to *lists* as *value* is to what? Every two of these
+# words make a question; all are asked.
 
 # %%
-singulars = "list function method object value name type argument string item statement keyword expression attribute operator module character element"
-known = [(vocab[word], vocab[word + "s"]) for word in singulars.split() if {word, word + "s"} <= vocab.keys()]
+SINGULARS = """list function method object value name type argument string item statement keyword expression attribute
+operator module character element"""
+known = [(vocab[word], vocab[word + "s"]) for word in SINGULARS.split() if {word, word + "s"} <= vocab.keys()]
 questions = [(a, b, c, d) for a, b in known for c, d in known if a != c]
 answers = [analogy(a, b, c, vectors) for a, b, c, _ in questions]
 right = sum(answer == d for answer, (*_, d) in zip(answers, questions, strict=True))
@@ -1000,19 +1010,19 @@ for hit in (True, False):
         print(f"    {words[a]} : {words[b]} = {words[c]} : {words[answer]}")
 
 # %% [markdown]
-# One in ten is right, where a guess would be right once in 1,200. That is far from chance and far from good: the step is there, but
-# fifty thousand words are too few to draw it sharply. You will see both in a moment.
+# One in ten is right, where a guess would be right once in 1,200. That is far from chance and far from good: the step
+# is there, but fifty thousand words are too few to draw it sharply. You will see both in a moment.
 #
 # ## 9. Can one see it?
 #
 # A word has 64 numbers, a page has two. Which two directions show most? Those along which the points spread most: the
-# **principal components**. Move the points so that their mean is at 0, and take the singular value decomposition
-# $X = U S V^\top$. The rows of $V^\top$ are directions, ordered by how far the points spread along them, and $X V$ are the
+# **principal components**. Move the points so that their mean is at 0, and take the singular value decomposition $X = U
+# S V^\top$. The rows of $V^\top$ are directions, ordered by how far the points spread along them, and $X V$ are the
 # coordinates of the points along them.
 #
-# By hand, for the points (1, 1), (3, 3) and (5, 5): the mean is (3, 3), the points lie at (−2, −2), (0, 0) and (2, 2), the
-# direction is $(1, 1) / \sqrt 2$, and along it they lie at −2.83, 0 and 2.83. Or at 2.83, 0 and −2.83: a direction may as well
-# point the other way. One number a point is enough here; nothing is lost.
+# By hand, for the points (1, 1), (3, 3) and (5, 5): the mean is (3, 3), the points lie at (−2, −2), (0, 0) and (2, 2),
+# the direction is $(1, 1) / \sqrt 2$, and along it they lie at −2.83, 0 and 2.83. Or at 2.83, 0 and −2.83: a direction
+# may as well point the other way. One number a point is enough here; nothing is lost.
 
 
 # %% nbgrader={"grade": false, "grade_id": "pca", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -1025,7 +1035,9 @@ def pca(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
     mean + coordinates @ directions is the best approximation of x by k numbers a point.
     >>> coordinates, directions = pca(torch.tensor([[1.0, 1], [3, 3], [5, 5]]), 1)
     >>> coordinates.abs(), directions.abs()
-    (tensor([[2.8284], [0.0000], [2.8284]]), tensor([[0.7071, 0.7071]]))
+    (tensor([[2.8284],
+            [0.0000],
+            [2.8284]]), tensor([[0.7071, 0.7071]]))
     """
     ### BEGIN SOLUTION
     centred = x - x.mean(0)
@@ -1108,14 +1120,14 @@ with exercise("pca", points=2):
 # </details>
 # <details><summary>Method</summary>
 #
-# Subtract the mean of each column. `torch.linalg.svd` with `full_matrices=False` gives U, S and Vh, the largest first. Directions
-# are rows of Vh.
+# Subtract the mean of each column. `torch.linalg.svd` with `full_matrices=False` gives U, S and Vh, the largest first.
+# Directions are rows of Vh.
 #
 # </details>
 # <details><summary>Almost there</summary>
 #
-# Keep the first k rows of Vh. The coordinates are the centred points times their transpose, or the first k columns of U times the
-# first k numbers of S.
+# Keep the first k rows of Vh. The coordinates are the centred points times their transpose, or the first k columns of U
+# times the first k numbers of S.
 #
 # </details>
 # </details>
@@ -1139,7 +1151,9 @@ labelled_points(
     xlabel="first principal component",
     ylabel="second principal component",
     title=f"Nobody said what these words are; they sort themselves ({share:.0%} of the spread is shown)",
-    alt="Thirty-odd words in a plane, in five colours. Each group keeps to a region of its own: numbers and types on one side, control flow and errors on the other, special methods apart from both.",
+    alt="Thirty-odd words in a plane, in five colours. Each group keeps to a region of its own: numbers and types on "
+    "the right, control flow in the upper left, errors below it, special methods at the bottom; but __enter__ and __exit__ "
+    "lie among the errors, and for among the types.",
 )
 
 # %%
@@ -1152,18 +1166,23 @@ labelled_points(
     xlabel="first principal component",
     ylabel="second principal component",
     title="From one to many is a step in roughly the same direction",
-    alt="Eighteen singulars, each joined by a line to its plural. Most lines point the same way, from the singular down to the plural; a few lie across.",
+    alt="Eighteen singulars, each joined by a line to its plural. Most lines point the same way, from the "
+    "singular down to the plural; a few lie across.",
 )
 
 # %% [markdown]
-# The first picture was made from sentences alone. Numbers stand together, types beside them, control flow in a corner of its own, and
-# *for* not among it. The second is the analogy, drawn: most lines go the same way, and those that do not are the wrong answers
-# above. Mind what is not shown: a page has two directions, the rest of the spread lies in the other 62.
+# The first picture was made from sentences alone. Numbers stand together, types beside them, control flow in a corner of
+# its own, and *for* not among it. `__enter__` and `__exit__` have left the other special methods for *try* and the
+# errors: the manual speaks of them where it explains the *with* statement.
+#
+# The second is the analogy, drawn: most lines point down, each at a slant of its own, which is why one analogy in ten
+# comes out right and not each. Mind what is not shown: a page has two directions, and the rest of the spread lies in
+# the other 62.
 #
 # ## Break it: no noise words
 #
-# **Predict first.** Noise words cost most of the arithmetic. Leave them out, $k = 0$, so that the model only has to make real
-# neighbours score high. What happens to the loss? And to the vectors?
+# **Predict first.** Noise words cost most of the arithmetic. Leave them out, $k = 0$, so that the model only has to
+# make real neighbours score high. What happens to the loss? And to the vectors?
 
 # %%
 broken = train_vectors(k=0)
@@ -1180,18 +1199,19 @@ for name, table in {"5 noise words": vectors, "no noise words": broken}.items():
     print(f"{name:<16}{mean_cosine(table):>26.3f}{median(partner_ranks(table)):>28.1f}")
 
 # %% [markdown]
-# The loss falls to 0: perfect. And the vectors are worthless. Two words have a cosine of 0.998 on average, all point the same way.
-# Nothing in the loss objects, for then every pair scores high, real or not. That is **collapse**. (The partners' median rank, 302 in
-# place of 603 by chance, says that the last 0.002 still hold a trace of meaning.) Noise words are what keeps vectors apart. CLIP in
-# lesson 12 and SimCLR in lesson 13 have the same hole, and each fills it in its own way.
+# The loss falls to 0: perfect. And the vectors are worthless. Two words have a cosine of 0.998 on average, all point
+# the same way. Nothing in the loss objects, for then every pair scores high, real or not. That is **collapse**. (The
+# partners' median rank, 302 in place of 603 by chance, says that the last 0.002 still hold a trace of meaning.) Noise
+# words are what keeps vectors apart. CLIP in lesson 12 and SimCLR in lesson 13 have the same hole, and each fills it in
+# its own way.
 #
 # ## Play
 #
-# Pick a word, and see its nearest words. These vectors need none of your code: they are counted, not trained. *one-hot* knows
-# nothing. *counts* says how often two words stand in the same ten words of text; the frequent words crowd in. *compared with
-# chance* divides by how often they would meet by chance and takes the logarithm, and *64 numbers* keeps what matters of it with an
-# SVD. Levy and Goldberg (2014) showed that this is nearly what skip-gram with negative sampling finds: your training factors such a
-# table without ever writing it down.
+# Pick a word, and see its nearest words. These vectors need none of your code: they are counted, not trained. *one-hot*
+# knows nothing. *counts* says how often two words stand in the same ten words of text; the frequent words crowd in.
+# *compared with chance* divides by how often they would meet by chance and takes the logarithm, and *64 numbers* keeps
+# what matters of it with an SVD. Levy and Goldberg (2014) showed that this is nearly what skip-gram with negative
+# sampling finds: your training factors such a table without ever writing it down.
 
 
 # %% nbgrader={"grade": false, "grade_id": "play", "locked": true, "schema_version": 3, "solution": false, "task": false}
@@ -1215,9 +1235,9 @@ explore_neighbours(*counted_vectors(tokens, size=pick(smoke=60, cpu=400, gpu=400
 # %% [markdown]
 # ## At full size
 #
-# Mikolov et al. (2013) trained on a billion words of news, with a vocabulary of 692,000 and vectors of 300 numbers. Their
-# skip-gram with 15 noise words and thinning answers 61 % of their analogies right (their table 1). The vectors that Google then
-# published were trained on about 100 billion words: three million words and phrases, 300 numbers each.
+# Mikolov et al. (2013) trained on a billion words of news, with a vocabulary of 692,000 and vectors of 300 numbers.
+# Their skip-gram with 15 noise words and thinning answers 61 % of their analogies right (their table 1). The vectors
+# that Google then published were trained on about 100 billion words: three million words and phrases, 300 numbers each.
 #
 # | | this lesson | Mikolov et al. 2013 | Google News |
 # | --- | --- | --- | --- |
@@ -1225,11 +1245,12 @@ explore_neighbours(*counted_vectors(tokens, size=pick(smoke=60, cpu=400, gpu=400
 # | vocabulary | 1.2 thousand | 692 thousand | 3 million |
 # | numbers a word | 64 | 300 | 300 |
 #
-# Every model in this course begins with such a table. It is no longer trained by skip-gram, but together with all the rest.
+# Every model in this course begins with such a table. It is no longer trained by skip-gram, but together with all the
+# rest.
 #
-# **Optional: a real table.** all-MiniLM-L6-v2 is a small BERT; you load all of it in lesson 06. The next cell takes its table of
-# 30,522 word pieces, 384 numbers each, and asks it *your* questions. It needs a package with the weights, and says so if that is not
-# there.
+# **Optional: a real table.** all-MiniLM-L6-v2 is a small BERT; you load all of it in lesson 06. The next cell takes its
+# table of 30,522 word pieces, 384 numbers each, and asks it *your* questions. It needs a package with the weights, and
+# says so if that is not there.
 
 
 # %%
@@ -1243,7 +1264,8 @@ def real_table() -> tuple[dict[str, int], Tensor] | None:
         print(error)
 
 
-CAPITALS = "china beijing, russia moscow, japan tokyo, turkey ankara, poland warsaw, germany berlin, france paris, italy rome, greece athens, spain madrid, portugal lisbon"
+CAPITALS = """china beijing, russia moscow, japan tokyo, turkey ankara, poland warsaw, germany berlin, france paris,
+italy rome, greece athens, spain madrid, portugal lisbon"""
 real = real_table() if pick(smoke=False, cpu=True, gpu=True) else None
 
 # %%
@@ -1274,12 +1296,13 @@ if real:
         xlabel="first principal component",
         ylabel="second principal component",
         title="In a real table, the step from country to capital is much the same everywhere",
-        alt="Eleven countries, each joined by a line to its capital. All countries lie above and to the left of their capitals; the lines have similar lengths and directions.",
+        alt="Eleven countries, each joined by a line to its capital. All countries lie above and to the "
+        "left of their capitals; the lines have similar lengths and directions.",
     )
 
 # %% [markdown]
-# Measured on those weights: 72 of 110 capitals are right, among 30,522 candidates. The picture is that of Mikolov et al. (2013,
-# figure 2), drawn from another model's table by your `pca`.
+# Measured on those weights: 72 of 110 capitals are right, among 30,522 candidates. The picture is that of Mikolov et
+# al. (2013, figure 2), drawn from another model's table by your `pca`.
 #
 # ## Score card
 
@@ -1291,18 +1314,19 @@ score_card()
 #
 # - One-hot vectors are all √2 apart: nothing is similar to anything. A lookup is the product of a one-hot with a table.
 # - Words with the same neighbours get the same vector. That is all that skip-gram knows, and it is enough.
-# - A few noise words, drawn by count to the power of 0.75, stand in for the whole vocabulary. Without them all vectors collapse
-#   into one.
+# - A few noise words, drawn by count to the power of 0.75, stand in for the whole vocabulary. Without them all vectors
+#   collapse into one.
 # - Cosines compare directions. Judge them by a list fixed beforehand, with controls, not by nice examples.
 # - A relation is roughly one step, the same for many pairs; PCA, an SVD of centred points, shows it on a page.
 #
-# What is missing: *list* has one vector, in *a list of names* and in *to list the files*. And a sentence has none at all yet. Lesson
-# 02 reads word after word into one vector.
+# What is missing: *list* has one vector, in *a list of names* and in *to list the files*. And a sentence has none at
+# all yet. Lesson 02 reads word after word into one vector.
 #
 # ## Further reading
 #
-# - Mikolov, Sutskever, Chen, Corrado and Dean, *Distributed Representations of Words and Phrases and their Compositionality*, NIPS
-#   2013. This lesson is its section 2; compare your picture with its figure 2.
-# - Levy and Goldberg, *Neural Word Embedding as Implicit Matrix Factorization*, NIPS 2014. What the training really computes.
-# - Bolukbasi, Chang, Zou, Saligrama and Kalai, *Man is to Computer Programmer as Woman is to Homemaker? Debiasing Word Embeddings*,
-#   NIPS 2016. Vectors learn from text whatever it holds.
+# - Mikolov, Sutskever, Chen, Corrado and Dean, *Distributed Representations of Words and Phrases and their
+#   Compositionality*, NIPS 2013. This lesson is its section 2; compare your picture with its figure 2.
+# - Levy and Goldberg, *Neural Word Embedding as Implicit Matrix Factorization*, NIPS 2014. What the training really
+#   computes.
+# - Bolukbasi, Chang, Zou, Saligrama and Kalai, *Man is to Computer Programmer as Woman is to Homemaker? Debiasing Word
+#   Embeddings*, NIPS 2016. Vectors learn from text whatever it holds.
