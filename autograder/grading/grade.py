@@ -363,8 +363,10 @@ class _Grading:
         try:
             if not self.recorder.is_recorded(finished, folder):
                 self.recorder.record(finished, folder)
-        except InfrastructureFailure as error:
-            self.fail(finished.student, f"{finished.notebook}.ipynb {error}")
+        except UserError:
+            raise
+        except Exception as error:
+            self.fail(finished.student, f"{finished.notebook}.ipynb {_why_not_recorded(error)}")
             return
         self.kept += 1
         self.finish(finished)
@@ -454,8 +456,10 @@ class _Grading:
         try:
             self.recorder.save(finished)
             self.recorder.record(finished, task.folder)
-        except InfrastructureFailure as error:
-            self.fail(task.student, f"{task.notebook}.ipynb was graded, but {error}")
+        except UserError:
+            raise
+        except Exception as error:
+            self.fail(task.student, f"{task.notebook}.ipynb was graded, but {_why_not_recorded(error)}")
             return
         self.graded += 1
         self.finish(finished)
@@ -467,7 +471,9 @@ class _Grading:
         for outcome in result.outcomes:
             name = self.names.get((finished.notebook, outcome.grade_id))
             if name and not outcome.passed:
-                report.hints[name] = outcome.hint or first_line(outcome.message) or outcome.error
+                report.hints[name] = (
+                    first_line(outcome.hint) or first_line(outcome.message) or first_line(outcome.error)
+                )
         report.repairs += finished.repairs
         report.limits_hit += result.limits_hit
         report.cells_cpu += result.usage.cells_cpu
@@ -476,7 +482,7 @@ class _Grading:
         self.tell(finished.student)
 
     def fail(self, student: str, reason: str, notebooks: int = 1) -> None:
-        self.problems.setdefault(student, []).append(reason)
+        self.problems.setdefault(student, []).append(first_line(reason))
         self.failed += notebooks
         self.tell(student)
 
@@ -527,6 +533,13 @@ class _Grading:
         )
 
 
+def _why_not_recorded(error: Exception) -> str:
+    """What is no failure of disk or database is a mistake of ours: it costs one submission, not the class."""
+    if isinstance(error, InfrastructureFailure):
+        return str(error)
+    return f"could not be recorded: {type(error).__name__}: {first_line(str(error))[:300]}"
+
+
 class _NotGraded(Exception):
     """A submission that cannot be graded at all, and why."""
 
@@ -569,4 +582,6 @@ def _exercise_names(lesson: Lesson) -> dict[tuple[str, str], str]:
 
 
 def first_line(text: str) -> str:
-    return next((line.strip() for line in text.splitlines() if line.strip()), "")
+    """The first line that is not empty, without characters that a terminal would obey."""
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return "".join(letter if letter.isprintable() else "?" for letter in line)

@@ -9,6 +9,8 @@ from typing import Any
 from autograder.grading.job import Limits
 
 MAX_OUTPUTS = 1000  # of one cell
+MAX_ERRORS = 10  # among these: an ordinary cell has one
+MAX_NESTING = 50  # levels of JSON in an output: who copies a notebook does it by recursion
 
 
 def clean(text: str) -> str:
@@ -27,6 +29,7 @@ class Outputs:
     _room: int = 0
     _binary_room: int = 0
     _shown: dict[str, dict] = field(default_factory=dict)
+    _errors: int = 0
 
     def __post_init__(self) -> None:
         self._room, self._binary_room = self.limits.output_bytes, self.limits.figure_bytes
@@ -60,7 +63,11 @@ class Outputs:
         elif self.text_only:
             pass
         elif kind == "error" and isinstance(event.get("traceback"), list):
-            self.error(str(event.get("ename")), str(event.get("evalue")), [str(x)[:20_000] for x in event["traceback"]])
+            self._errors += 1
+            self.cut |= self._errors > MAX_ERRORS
+            if self._errors <= MAX_ERRORS:
+                lines = [line[:20_000] for line in event["traceback"] if isinstance(line, str)]
+                self.error(_text(event.get("ename")), _text(event.get("evalue")), lines)
         elif kind == "clear":
             self.items.clear()
             self._shown.clear()
@@ -95,6 +102,9 @@ class Outputs:
     def _fit_mime(self, mime: str, value: Any) -> Any:
         if mime.startswith("text/") or isinstance(value, str) and mime.endswith("xml"):
             return (self._fit(value) or None) if isinstance(value, str) else None
+        if not _is_shallow(value):
+            self.cut = True
+            return None
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         if len(text) > self._binary_room:
             self.cut = True
@@ -103,3 +113,14 @@ class Outputs:
         if isinstance(value, str):
             return clean(text)
         return json.loads(clean(text)) if mime.endswith("json") else None
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _is_shallow(value: Any, levels: int = MAX_NESTING) -> bool:
+    if not isinstance(value, (dict, list)):
+        return True
+    inside = value.values() if isinstance(value, dict) else value
+    return levels > 0 and all(_is_shallow(item, levels - 1) for item in inside)

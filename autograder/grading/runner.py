@@ -40,6 +40,7 @@ from autograder.grading.wire import Encoder
 
 MARGIN_SECONDS = 30  # beyond the notebook's own time, before the whole submission is given up
 MAX_KERNELS = 6  # a submission that loses more than this many kernels runs no further
+MAX_PRINTING_CELLS = 20  # all cells together may print as much as this many
 _REPLAY_SHARE = 3  # replaying gets a third of what is left of the notebook's time
 _LIMIT_ERRORS: tuple[tuple[str, Callable[[Limits], str]], ...] = (
     ("MemoryError", lambda limits: f"{limits.memory_mb} MB of memory"),
@@ -144,7 +145,8 @@ def run(job: Job) -> Result:
         try:
             station = _station_for(job)
             result = _in_a_fork(station, job)
-            if not station.warm.seal:  # nothing separates submissions in there: each has a parent of its own
+            # Unsealed, nothing separates submissions in there; after a failure, something in here may be broken.
+            if not station.warm.seal or result.status == "failed":
                 close()
         except SandboxError as error:
             close()
@@ -223,6 +225,7 @@ class _Conductor:
     outcomes: list[Outcome] = field(default_factory=list)
     cells_cpu: float = 0.0
     calls_cpu: float = 0.0
+    printed: int = 0  # bytes of outputs so far
     why_none: str = ""  # why there will be no kernel any more
 
     def conduct(self) -> Result:
@@ -250,6 +253,7 @@ class _Conductor:
                 for item in outputs.items:
                     if item["output_type"] == "error" and (limit := _limit_in(item)):
                         self._say(f"Cell {count} reached the limit of {limit(job.limits)}.")
+                self.printed += len(json.dumps(outputs.items))
                 if outputs.cut:
                     self._say(f"The output of cell {count} was cut: it was too long.")
                 cell["execution_count"], cell["outputs"] = count, outputs.items
@@ -269,7 +273,10 @@ class _Conductor:
     # --- cells
 
     def _own_cell(self, source: str, count: int, what: str) -> Outputs:
-        outputs = Outputs(self.job.limits)
+        limits = self.job.limits
+        if self.printed > MAX_PRINTING_CELLS * (limits.output_bytes + limits.figure_bytes):
+            limits = dataclasses.replace(limits, output_bytes=0, figure_bytes=0)
+        outputs = Outputs(limits)
         if not self._ready():
             outputs.error("NotRun", self.why_none, [f"This cell was not run: {self.why_none}"])
             return outputs
