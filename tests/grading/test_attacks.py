@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import html.parser
 import json
 import os
 import re
@@ -212,7 +213,14 @@ def _processes(word: str) -> list[str]:
 # --- each attack ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", suite.names())
+def _each() -> list:
+    """Names of the attacks; those known to be open are expected to fail."""
+    known = suite.known_failures()
+    marks = {name: [pytest.mark.xfail(reason=reason, strict=True)] for name, reason in known.items()}
+    return [pytest.param(name, marks=marks.get(name, [])) for name in suite.names()]
+
+
+@pytest.mark.parametrize("name", _each())
 def test_it_gets_what_it_deserves(graded: Graded, name: str):
     attack = graded.attacks[name]
     if attack.deserves is None:
@@ -245,7 +253,7 @@ def _cells(graded: Graded, student: str) -> list[dict]:
     return json.loads(text)["cells"] if text else []
 
 
-@pytest.mark.parametrize("name", [name for name in suite.names() if not name.startswith("broken/")])
+@pytest.mark.parametrize("name", suite.text_names())
 def test_it_does_not_stumble_over_itself(graded: Graded, name: str):
     """An attack that fails by a mistake in its own cells shows nothing."""
     cells = [cell for cell in _cells(graded, graded.attacks[name].student) if not cell["metadata"].get("nbgrader")]
@@ -294,8 +302,11 @@ def test_the_gradebook_holds_the_class_and_nothing_else(graded: Graded):
 
 def test_no_process_is_left(graded: Graded):
     assert graded.processes == []
-    with subprocess.Popen([sys.executable, "-S", "-c", "input()", graded.marker.name], stdin=subprocess.PIPE):
-        assert len(_processes(graded.marker.name)) == 1
+    command = [sys.executable, "-S", "-c", "input(1)", graded.marker.name]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.read(1)
+        assert len(_processes(graded.marker.name)) == 1  # one that is there is found
+        process.communicate(b"end\n")
 
 
 def test_no_file_is_left(graded: Graded):
@@ -362,8 +373,15 @@ def test_no_secret_is_in_what_students_code_printed(graded: Graded):
 
 
 def test_no_script_is_in_the_feedback(graded: Graded):
-    page = graded.feedback["forgery_scripts_in_outputs"].lower()
-    assert not re.search(r"<script|<svg|onerror\s*=|onload\s*=|href=\"javascript", page)
+    found = []
+
+    class Reader(html.parser.HTMLParser):
+        def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+            found.extend([tag] * (tag in ("script", "svg", "iframe", "object", "embed", "form", "base")))
+            found.extend(name for name, value in attributes if name.startswith("on") or "javascript:" in (value or ""))
+
+    Reader().feed(graded.feedback["forgery_scripts_in_outputs"])
+    assert found == []
 
 
 def test_the_report_has_no_control_characters(graded: Graded):

@@ -415,7 +415,7 @@ def names_of_the_grader(folder: Path, notebook: dict) -> None:
 @broken("exhaustion/output_in_every_cell")
 def output_in_every_cell(folder: Path, notebook: dict) -> None:
     """Prints as much as one cell may in each of five hundred cells."""
-    source = "display({'image/png': 'A' * 99_000}, raw=True)\nprint('x' * 30_000)"
+    source = "from IPython.display import display\ndisplay({'image/png': 'A' * 99_000}, raw=True)\nprint('x' * 30_000)"
     notebook["cells"] += [code_cell(source) for _ in range(500)]
     write(folder, notebook)
 

@@ -14,7 +14,8 @@ are cells put in beside that exercise's cells; `file NAME` is a file handed in b
     ...
 
 `Answers` names exercises that are answered rightly; every other exercise stays a stub. `Deserves` says what each
-exercise must earn, exactly; what is not named deserves nothing. `Reported` is what the student must be told of a limit.
+exercise must earn, exactly; what is not named deserves nothing. `Reported` is what the student must be told of a limit,
+`Open` why an attack still earns more than that: an expected failure, and to be taken away once it is none.
 An attack that gets what it must not have prints BREACH and what it got. `@NAME@` in its text is replaced by what the
 best informed attacker would know: paths of the course, ports of the listener outside, a name for marker files.
 
@@ -59,6 +60,7 @@ class Attack:
     deserves: dict[str, float] | None  # exercise → points; None: it cannot be read, and gets no grade
     hand_in: Callable[[Path, dict], None] = field(repr=False)  # (folder, the released notebook)
     reported: str = ""  # words that the student must be told about a limit
+    open: str = ""  # why it still earns more than it deserves
 
     @property
     def student(self) -> str:
@@ -77,7 +79,8 @@ class _Cell:
 def read(path: Path, known: dict[str, str]) -> Attack:
     """The attack in a percent file, with what `known` says about the machine put in."""
     head, *cells = re.split(r"^# %% ?", path.read_text(), flags=re.MULTILINE)
-    tries, deserves, answers, reported = (_said(head, word) for word in ("Tries", "Deserves", "Answers", "Reported"))
+    words = ("Tries", "Deserves", "Answers", "Reported", "Open")
+    tries, deserves, answers, reported, open_ = (_said(head, word) for word in words)
     text = [_Cell(*(part.strip() for part in cell.split("\n", 1))) for cell in cells]
     for cell in text:
         cell.source = re.sub(r"@([A-Z_]+)@", lambda match: known[match[1]], cell.source)
@@ -95,7 +98,8 @@ def read(path: Path, known: dict[str, str]) -> Attack:
                 target.write_text(cell.source)
 
     name = f"{path.parent.name}/{path.stem}"
-    return Attack(name, tries, {name: float(value) for name, value in points.items()}, hand_in, reported.rstrip("."))
+    earned = {name: float(value) for name, value in points.items()}
+    return Attack(name, tries, earned, hand_in, reported.rstrip("."), open_)
 
 
 def _said(head: str, word: str) -> str:
@@ -149,12 +153,22 @@ def attacks(known: dict[str, str]) -> Iterator[Attack]:
     yield from broken.ATTACKS
 
 
+def known_failures() -> dict[str, str]:
+    """Attack → why it is still open."""
+    heads = {name: (HERE / f"{name}.py").read_text().split("# %%")[0] for name in text_names()}
+    return {name: _said(head, "Open") for name, head in heads.items() if _said(head, "Open")}
+
+
+def text_names() -> list[str]:
+    """Names of the attacks that are percent files."""
+    return [f"{kind}/{path.stem}" for kind in KINDS for path in sorted((HERE / kind).glob("*.py"))]
+
+
 def names() -> list[str]:
     """Names of all attacks, for pytest."""
     from attacks import broken
 
-    found = [f"{kind}/{path.stem}" for kind in KINDS for path in sorted((HERE / kind).glob("*.py"))]
-    return found + [attack.name for attack in broken.ATTACKS]
+    return text_names() + [attack.name for attack in broken.ATTACKS]
 
 
 # --- the course -------------------------------------------------------------------------------------------------------

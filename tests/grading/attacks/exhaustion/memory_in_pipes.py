@@ -4,7 +4,6 @@
 # %% before double
 import fcntl
 import os
-import socket
 
 held, filled = [], 0
 try:

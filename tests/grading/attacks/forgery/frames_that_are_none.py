@@ -4,6 +4,7 @@
 # %% before double
 import os
 
+
 # @FORGE@
 # %% double
 def double(x):

@@ -2,6 +2,8 @@
 # Deserves: shift 2.
 # Answers: shift.
 # %% before double
+from IPython.display import display
+
 half = "\ud83d \udcff"
 print(half)
 display({"text/plain": half, "text/html": half, half: half, "application/json": {half: [half]}}, raw=True)

@@ -17,9 +17,13 @@ for event in (
     {"event": "display_data", "data": [], "metadata": []},
     {"event": ["display_data"]},
     {"event": {"a": 1}},
-    {"event": "callback"},
 ):
     send(frame(event))
+
+
+for depth in range(880, 1000, 3):
+    nested = b"[" * depth + b"]" * depth
+    send(raw_frame(b'[{"event":"error","ename":%s,"evalue":%s,"traceback":[%s]},[]]' % (nested, nested, nested)))
 
 
 # %% double
