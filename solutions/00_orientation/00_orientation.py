@@ -1085,7 +1085,8 @@ def train(parameters: list[Tensor], loss_fn, steps: int, learning_rate: float) -
     """Gradient descent: `steps` times a loss, its gradients, and one `sgd_step`. From scratch: no torch.optim.
 
     parameters: leaves that ask for gradients, whose grad is None at the start. loss_fn(step) is called once
-    a step, for step = 0, 1, …, steps − 1, and returns the loss, a tensor without axes. Each step uses the gradients of its own loss alone.
+    a step, for step = 0, 1, …, steps − 1, and returns the loss, a tensor without axes. Each step uses the
+    gradients of its own loss alone.
     Returns: the loss of each step, before that step is taken, as `steps` plain floats.
     >>> theta = torch.tensor([0.0], requires_grad=True)
     >>> train([theta], lambda step: ((theta - 3) ** 2).sum(), steps=2, learning_rate=0.25)
