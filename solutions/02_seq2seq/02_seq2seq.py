@@ -331,8 +331,8 @@ diagram(
 # How large is that? Take the **spectral norm**: how much the matrix stretches the vector that it stretches most.
 #
 # By hand: $W = \begin{pmatrix} 0 & 2 \\ 0.5 & 0 \end{pmatrix}$ swaps the two numbers, doubles one and halves the
-# other. It stretches by 2 at most. Twice in a row it does nothing: $W^2 = I$. So the norms are 1, 2, 1, 2, …, and
-# neither $2^t$ nor anything else that looks at $W$ alone.
+# other. It stretches by 2 at most. Twice in a row it does nothing: $W^2 = I$. So the norms are 1, 2, 1, 2, …; the
+# power of the first norm, $2^t$, is far off.
 #
 # In the long run the largest eigenvalue, by magnitude, decides. It is called the **spectral radius**: here it is 1.
 
@@ -434,7 +434,7 @@ curves(
     {f"spectral radius {radius}": norms for radius, norms in reach.items()},
     xlabel="steps between",
     ylabel="size of the gradient, ‖∂h_t/∂h_0‖",
-    title=f"After {steps} steps a gradient is {1 / reach[0.9][-1]:,.0f} times smaller, or {reach[1.1][-1]:,.0f} times larger",
+    title=f"After {steps} steps: {1 / reach[0.9][-1]:,.0f} times smaller, or {reach[1.1][-1]:,.0f} times larger",
     alt="Three lines on a logarithmic axis, against the number of steps. After a short rise the line of radius 0.9 "
     "falls steadily, that of 1.0 stays level, that of 1.1 climbs steadily.",
     log="y",
@@ -450,7 +450,7 @@ curves(
 # Look at it on the smallest network there is: $h_t = w\, h_{t-1}$, twenty steps from $h_0 = 1$, wanted is $h_{20} =
 # 1$. The answer is $w = 1$. Start at $w = 1.2$: $h_{20} = 1.2^{20} = 38$, and the slope of the squared error is $2
 # \cdot (38 - 1) \cdot 20 \cdot 1.2^{19} \approx 48\,000$. With a learning rate of 0.001 the first step goes from 1.2
-# to −46.
+# to −46.5.
 #
 # The *direction* of that step is right; its length is not. So keep the direction and cut the length. Take all
 # gradients of the network together as one long vector $g$:
@@ -741,11 +741,14 @@ with exercise("lstm_cell", points=3):
 
 
 # %%
-def gradient_that_returns(cell, weights: list[Tensor], state, xs: Tensor) -> float:
-    """The norm of the gradient at the first state of a random direction at the last, per sequence, over those of xs."""
-    first = [part.requires_grad_() for part in (state if isinstance(state, tuple) else [state])]
-    _, last = unroll(cell, xs, tuple(first) if len(first) > 1 else first[0], *weights)
-    last = last[-1] if isinstance(last, tuple) else last  # of an LSTM, the cell
+def gradient_that_returns(cell, weights: list[Tensor], xs: Tensor, n_parts: int) -> float:
+    """How much of a gradient of length 1 at the last state is left when it has come back to the first.
+
+    n_parts: 1 where a state is h, 2 where it is (h, c); then c counts. Returns: the mean over xs and random directions.
+    """
+    first = [torch.zeros_like(xs[:, 0]).requires_grad_() for _ in range(n_parts)]
+    _, last = unroll(cell, xs, tuple(first) if n_parts > 1 else first[0], *weights)
+    last = last[-1] if n_parts > 1 else last
     direction = F.normalize(torch.randn_like(last), dim=-1)
     (gradient,) = torch.autograd.grad((last * direction).sum(), first[-1])
     return gradient.norm(dim=-1).mean().item()
@@ -753,17 +756,13 @@ def gradient_that_returns(cell, weights: list[Tensor], state, xs: Tensor) -> flo
 
 # %%
 d, distances = 32, pick(smoke=[1, 3], cpu=[1, *range(10, 101, 10)], gpu=[1, *range(10, 201, 10)])
-xs, start = torch.randn(16, distances[-1], d).double(), torch.zeros(16, d).double()
-rnn_weights, lstm_weights = ([w.detach().double() for w in kind(d, d).parameters()] for kind in (nn.RNN, nn.LSTM))
-open_weights = [*lstm_weights[:3], lstm_weights[3] + 4 * (torch.arange(4 * d) // d == 1)]  # block 1 is the forget gate
+xs = torch.randn(16, distances[-1], d).double()
+plain, lstm = ([w.detach().double() for w in kind(d, d).parameters()] for kind in (nn.RNN, nn.LSTM))
+opened = [*lstm[:3], lstm[3] + 4 * (torch.arange(4 * d) // d == 1)]  # block 1 is the forget gate
+networks = {"plain": (rnn_cell, plain, 1), "LSTM": (lstm_cell, lstm, 2), "LSTM, forget bias 4": (lstm_cell, opened, 2)}
 comes_back = {
-    "plain": [gradient_that_returns(rnn_cell, rnn_weights, start.clone(), xs[:, :t]) for t in distances],
-    "LSTM": [
-        gradient_that_returns(lstm_cell, lstm_weights, (start.clone(), start.clone()), xs[:, :t]) for t in distances
-    ],
-    "LSTM, forget bias 4": [
-        gradient_that_returns(lstm_cell, open_weights, (start.clone(), start.clone()), xs[:, :t]) for t in distances
-    ],
+    name: [gradient_that_returns(cell, weights, xs[:, :t], parts) for t in distances]
+    for name, (cell, weights, parts) in networks.items()
 }
 
 # %%
@@ -1492,9 +1491,9 @@ for i in mistakes[:6]:
 
 # %% [markdown]
 # Nearly all. With the month in words everything is right, for days that the model has never seen. What is wrong is all
-# short, and wrong in one way: day and month are swapped. `12/11/95` is American, `11/12/1971` is British, and nothing
-# tells them apart but the digits of the year, which come last. The encoder has to keep both numbers without knowing
-# which is which, until the end.
+# short and American: day and month change places, wholly or in part. `12/11/95` is American and means December,
+# `12/11/1995` is British or French and means November, and what tells them apart is the length of the year, which
+# comes last. The encoder has to keep both numbers without knowing which is which, until the end.
 #
 # ## 9. What is in the vector?
 #
@@ -1514,9 +1513,11 @@ forms = pick(smoke=FORMS[:2], cpu=FORMS, gpu=FORMS)
 names = [month for month in months for _ in forms]
 styles = [form for _ in months for form in forms]
 spelt = [source_vocab.encode(written(date(2031, number, 14), *form)) for number in months.values() for form in forms]
+ids, lengths = pad(spelt)
 with torch.no_grad():
-    ids, lengths = pad(spelt)
     contexts = encoder(ids.to(device), lengths).cpu()  # (6 · forms, width)
+
+# %%
 centred = contexts - contexts.mean(0)
 plane = centred @ torch.pca_lowrank(contexts, q=2)[2]
 labelled_points(
@@ -1526,8 +1527,8 @@ labelled_points(
     xlabel="first principal axis",
     ylabel="second principal axis",
     title="Dates that mean the same lie together, in whatever language and style they are written",
-    alt="138 points in six colours, one for each month. The points of a month lie together, apart from nearly all others: "
-    "March and May on the left, July below, September above, January and November on the right, side by side.",
+    alt="138 points in six colours, one for each month. Each month's points form a group; some groups touch, and few points "
+    "lie among those of another month.",
 )
 
 # %%
@@ -1594,8 +1595,8 @@ curves(
     xlabel="length of the string",
     ylabel="share said back without a mistake",
     title="One vector holds a few letters; a wider one, or reading backwards, a few more",
-    alt="Three curves against length. All start at 1 and fall to 0. They cross one half after about five letters with 64 "
-    "numbers, seven with 128, and eight with 128 and the source read backwards.",
+    alt="Three curves against length. All start at 1 and fall to 0. They cross one half between four and five letters with "
+    "64 numbers, near six with 128, and near seven with 128 and the source read backwards.",
     markers=True,
 )
 
@@ -1611,9 +1612,9 @@ for name, shares in said_back.items():
 # 128 numbers say back 85 % of the strings of 8 letters and 10 % of those of 14: the curve moves to the right, and
 # still falls.
 #
-# Twice the width buys about two letters. Reading backwards buys another, for nothing. Sutskever et al. saw the same:
-# their test perplexity fell from 5.8 to 4.7. For our dates it matters little: after 1000 steps, from two other starts,
-# 99.2 and 99.6 % of the held-out dates were right when read forwards, and 99.7 and 99.8 % when read backwards.
+# Twice the width buys one or two letters. Reading backwards buys another one, for nothing. Sutskever et al. saw the
+# same: their test perplexity fell from 5.8 to 4.7. For our dates it matters little: after 1000 steps, from two other
+# starts, 99.2 and 99.6 % of the held-out dates were right when read forwards, and 99.7 and 99.8 % when read backwards.
 #
 # But these are ways to live with the bottleneck. The way out is not to squeeze the sentence into one vector at all:
 # keep a vector for each word, and let the decoder look back at them. That is lesson 03.
@@ -1667,9 +1668,7 @@ def gates_by_hand(text: str) -> Tensor:
     return torch.tensor(rows)
 
 
-explore_gates(
-    gates_by_hand, "a cell (or two) remembers", ["inside brackets", "letters of the word", "fading vowels"], start=10
-)
+explore_gates(gates_by_hand, "a cell (or two)", ["inside brackets", "letters of the word", "fading vowels"], start=10)
 
 # %% [markdown]
 # ## At full size
