@@ -732,8 +732,8 @@ vectors = train_vectors()
 #
 # ## 7. What lies near what?
 #
-# Two vectors are alike when they point the same way. Their length says more about how often a word comes than about
-# what it means, so it is divided out. That is the **cosine**:
+# Two vectors are alike when they point the same way. Their length depends on how often a word comes, and that is not what
+# you ask about, so it is divided out. That is the **cosine**:
 #
 # $$\cos(u, v) = \frac{u \cdot v}{\lVert u \rVert\, \lVert v \rVert}$$
 #
