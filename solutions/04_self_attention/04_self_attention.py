@@ -9,14 +9,13 @@
 # It builds on lessons 00 (splitting heads, softmax) and 03 (attention as a weighted mean), and gives 20 points in ten
 # exercises.
 #
-# | scale | words | steps a model | run time |
+# | scale | letters a word | steps a model | run time |
 # | --- | --- | --- | --- |
-# | `smoke` (tests) | 5 letters | 2 | 7 s |
-# | `cpu` (a laptop) | 10 letters | 1000 | 50 s |
-# | `gpu` | 16 letters | 4000 | not measured yet |
+# | `smoke` (tests) | 5 | 2 | 7 s |
+# | `cpu` (a laptop) | 10 | 1000 | 50 s |
+# | `gpu` | 16 | 4000 | not measured yet |
 #
-# Run times are processor time of the whole file as a script, with its pictures and two threads, on a machine of two
-# cores.
+# Run times are processor time of the whole file, on two cores.
 
 # %% [markdown]
 # ## The model
@@ -33,7 +32,7 @@ from utils import *
 
 device = setup("04_self_attention")
 
-# %%
+# %% jupyter={"source_hidden": true}
 diagram(
     {
         "words": ("words", 1, 0), "embed": ("embedding", 1, 1), "positions": ("sinusoidal_\npositions", 2.5, 1),
@@ -148,8 +147,8 @@ with exercise("project_qkv", points=2):
 # $$\text{Attention}(Q, K, V) = \text{softmax}\!\left(\frac{Q K^\top}{\sqrt d}\right) V$$
 #
 # A **mask** says which keys a query may look at: `True` keeps. A hidden key must get a weight of exactly 0, and the
-# others must still sum to 1. What of a query that may look at nothing? Its weights and its output are zeros. That
-# happens: an empty sentence in a batch, and one NaN spoils every weight of a network in a single step.
+# others must still sum to 1. What of a query that may look at nothing, as in an empty sentence of a batch? Its weights
+# and its output are zeros. Without care they are 0/0, and one NaN spoils every weight of a network in a single step.
 
 
 # %% nbgrader={"grade": false, "grade_id": "scaled_dot_product", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -256,7 +255,8 @@ with exercise("scaled_dot_product", points=4):
 # <details><summary>Almost there</summary>
 #
 # `masked_fill(condition, value)` writes where the condition is True, and your mask says True for *keep*. When a whole
-# row is hidden, the softmax divides zero by zero; a second `masked_fill`, on the weights, mends it.
+# row is hidden, the softmax divides zero by zero; a second `masked_fill`, on the weights, mends it. Not `masked_fill_`:
+# the gradient still needs the weights as the softmax left them.
 #
 # </details>
 # </details>
@@ -281,7 +281,7 @@ asks_and_offers = {  # animal, action, state, anything else
 asks, offers = torch.tensor([asks_and_offers[word] for word in sentence]).float().unbind(1)  # (7, 4) each
 
 # %%
-_, weights = scaled_dot_product(asks, offers, offers)
+_, weights = scaled_dot_product(asks, offers, offers)  # only the weights are shown: any values would do
 attention_map(
     weights,
     sentence,
@@ -294,10 +294,8 @@ attention_map(
 # ## 3. Why divide by √d?
 #
 # **Predict first.** Query and key are $d$ independent standard normal numbers each. How large is a score $q \cdot k$,
-# typically, for $d = 64$: about 1, about 8, about 64?
-#
-# A score is a sum of $d$ products. Each product has mean 0 and variance 1. Variances of independent terms add up, so
-# the score has variance $d$ and typical size $\sqrt d$. Measure it.
+# typically, for $d = 64$: about 1, about 8, about 64? Then measure the variance of scores; its root is their typical
+# size.
 
 
 # %% nbgrader={"grade": false, "grade_id": "score_variance", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -307,7 +305,7 @@ def score_variance(d: int, samples: int) -> float:
     Draws `samples` pairs (at least 2) of a query and a key, `d` independent standard normal numbers
     each, and returns the variance of their `samples` dot products, as a number. Another call draws
     other numbers.
-    >>> round(score_variance(64, 100_000) / 64)  # it is about 64, another number each time
+    >>> round(score_variance(1, 100_000))  # before rounding, another number each time
     1
     """
     ### BEGIN SOLUTION
@@ -320,7 +318,8 @@ def score_variance(d: int, samples: int) -> float:
 with exercise("score_variance", points=2):
     n = 4000
     for d in (64, 9, 1):
-        got = float(score_variance(d, n))
+        got = score_variance(d, n)
+        expect(isinstance(got, (int, float)), "return a number, not a tensor: .item() makes one", got=got)
         six_sigma = 6 * d * ((2 + 6 / d) / n) ** 0.5  # of the variance of n products of normal numbers
         if d == 64:
             expect(abs(got) > 0.5, "this is about 0, as is the mean of the scores; wanted is their variance", got=got)
@@ -332,12 +331,12 @@ with exercise("score_variance", points=2):
             f"for d = {d} the variance is near {d}: standard normal numbers, torch.randn",
             got=got,
         )
-    few = [float(score_variance(16, 8)) for _ in range(20)]
+    few = [score_variance(16, 8) for _ in range(20)]
     expect(len(set(few)) > 1, "each call gives the same number: it must be measured", got=few[0])
     expect(torch.tensor(few).std() > 2, "8 samples give a rough answer: draw just `samples` pairs")
     ### BEGIN HIDDEN TESTS
     for d in (2, 33, 250):
-        got = float(score_variance(d, n))
+        got = score_variance(d, n)
         expect(abs(got - d) < 6 * d * ((2 + 6 / d) / n) ** 0.5, f"for d = {d} the variance is near {d}", got=got)
     ### END HIDDEN TESTS
 
@@ -365,6 +364,9 @@ with exercise("score_variance", points=2):
 # %% [markdown]
 # ### What to look at
 #
+# A score is a sum of $d$ products. Each product has mean 0 and variance 1. Variances of independent terms add up, so
+# the score has variance $d$ and typical size $\sqrt d$: about 8 for $d = 64$.
+#
 # Why care? Because of the gradient. The slope of a softmax is $w_i(\delta_{ij} - w_j)$: once one weight is near 1 and
 # the rest near 0, every slope is near 0 and nothing is learned. Vaswani et al. (2017, section 3.2.1) give that as
 # their reason for the scale.
@@ -377,11 +379,11 @@ def softmax_slope(scores: Tensor) -> float:
     return (torch.diag_embed(p) - einsum(p, p, "n i, n j -> n i j")).norm(dim=(-2, -1)).mean().item()
 
 
-sizes = pick(smoke=[1, 64], cpu=[1, 4, 16, 64, 256, 1024], gpu=[1, 4, 16, 64, 256, 1024, 4096])
-variances = [score_variance(size, pick(smoke=100, cpu=10_000, gpu=10_000)) for size in sizes]
-unscaled = [einsum(torch.randn(500, size), torch.randn(500, 16, size), "n d, n j d -> n j") for size in sizes]
+sizes = pick(smoke=[1, 64], cpu=[1, 4, 16, 64, 256, 1024], gpu=[1, 4, 16, 64, 256, 1024, 4096])  # of d
+variances = [score_variance(d, pick(smoke=100, cpu=10_000, gpu=10_000)) for d in sizes]
+unscaled = [einsum(torch.randn(500, d), torch.randn(500, 16, d), "n d, n j d -> n j") for d in sizes]
 
-# %%
+# %% jupyter={"source_hidden": true}
 curves(
     {"measured": (sizes, variances), "d": (sizes, sizes)},
     xlabel="size of a query, d",
@@ -392,11 +394,11 @@ curves(
     markers=True,
 )
 
-# %%
+# %% jupyter={"source_hidden": true}
 curves(
     {
         "q·k": (sizes, [softmax_slope(scores) for scores in unscaled]),
-        "q·k / √d": (sizes, [softmax_slope(scores / size**0.5) for size, scores in zip(sizes, unscaled, strict=True)]),
+        "q·k / √d": (sizes, [softmax_slope(scores / d**0.5) for d, scores in zip(sizes, unscaled, strict=True)]),
     },
     xlabel="size of a query, d",
     ylabel="mean slope of the softmax",
@@ -416,6 +418,7 @@ curves(
 # does look at itself: the word at $i$ is known when the next one is predicted.
 #
 # **Padding.** Sentences in a batch differ in length, so the short ones are filled up. Nobody may look at the filling.
+# The filling itself still asks, as a query like any other; what it gets is never used.
 #
 # By hand, for three positions: $\begin{pmatrix} 1 & 0 & 0 \\ 1 & 1 & 0 \\ 1 & 1 & 1 \end{pmatrix}$ is causal; for a
 # sentence of two words in three places, $\begin{pmatrix} 1 & 1 & 0 \end{pmatrix}$ is the one row that holds for every
@@ -461,9 +464,8 @@ def padding_mask(lengths: Tensor, length: int) -> Tensor:
     lengths: (b,) int64, the number of words in each sentence, 0 to `length`.
     Returns: (b, 1, length) bool, True (keep) for words. The axis of size 1 is for the queries: all see
     the same keys.
-    >>> padding_mask(torch.tensor([2, 3]), 3)
-    tensor([[[ True,  True, False]],
-            [[ True,  True,  True]]])
+    >>> padding_mask(torch.tensor([2, 3]), 3).tolist()
+    [[[True, True, False]], [[True, True, True]]]
     """
     ### BEGIN SOLUTION
     is_word = torch.arange(length, device=lengths.device) < lengths[:, None]  # (b, length)
@@ -519,18 +521,18 @@ with exercise("padding_mask", points=2):
 # %% [markdown]
 # ### What to look at
 #
-# The same hand-made sentence under both masks. Masks combine with `&`.
+# The same hand-made sentence under each mask, and under both: masks combine with `&`.
 
 # %%
-causal = scaled_dot_product(asks, offers, offers, causal_mask(7))[1]
-padded = scaled_dot_product(asks, offers, offers, padding_mask(torch.tensor([4]), 7)[0])[1]
+causal, padding = causal_mask(7), padding_mask(torch.tensor([4]), 7)
+both = causal & padding  # (7, 7) & (1, 1, 7) = (1, 7, 7): for each sentence, a row for each query
 attention_heads(
-    torch.stack([causal, padded]),
+    torch.stack([scaled_dot_product(asks, offers, offers, mask)[1] for mask in (causal, padding[0], both[0])]),
     sentence,
-    names=["causal: no later word", "padding: four words only"],
+    names=["no later word", "four words only", "both"],
     title="Hidden keys get nothing, and the rest shares their weight",
-    alt="Two 7 by 7 maps. Under the causal mask everything right of the diagonal is zero, and the first word can only look "
-    "at itself. Under the padding mask the last three columns are zero.",
+    alt="Three 7 by 7 maps. Under the causal mask everything right of the diagonal is zero, and the first word can only "
+    "look at itself. Under the padding mask the last three columns are zero. Under both, all of these are zero.",
 )
 
 # %% [markdown]
@@ -538,14 +540,17 @@ attention_heads(
 #
 # One softmax makes one choice: *it* looks at *cat*, or at the word before, or at the verb. A model wants all three at
 # once. So split the features into `n_heads` groups, let each attend on its own with queries and keys of its own, and
-# put the results side by side again. The cost is the same as that of one wide head.
+# put the results side by side again. The cost is the same as that of one wide head. A mask holds for all heads alike,
+# so it needs an axis for them: beside scores of (b, h, l, l), a mask (b, 1, l) becomes (b, 1, 1, l), and (l, l) becomes
+# (1, l, l).
 #
 # By hand: `d_model` = 6 and three heads give `d_head` = 2. Head 0 owns the features 0 and 1, head 1 the features 2
 # and 3, head 2 the features 4 and 5. The scores are divided by $\sqrt 2$, not by $\sqrt 6$.
 #
-# $$\text{head}_i = \text{Attention}(Q_i, K_i, V_i), \qquad \text{out} = [\text{head}_1; \dots; \text{head}_h]\, W_O + b_O$$
+# $$\text{head}_i = \text{Attention}(Q_i, K_i, V_i), \qquad \text{out} = [\text{head}_0; \dots; \text{head}_{h-1}]\, W_O + b_O$$
 #
-# PyTorch has this layer. Below it stands with your weights loaded, for the test: yours has to agree with it.
+# PyTorch has this layer, and yours has to agree with it. The next cell is only the yardstick of the test: you may skip
+# it.
 
 
 # %% nbgrader={"grade": false, "grade_id": "torch_attention", "locked": true, "schema_version": 3, "solution": false, "task": false}
@@ -625,8 +630,12 @@ with exercise("MultiHeadAttention", points=4):
     expect_equal([out.dtype, weights.dtype], [torch.float64] * 2, "keep the dtype of the words")
     narrow = torch_attention(state | {f"w_q.{p}": state[f"w_q.{p}"] / 3**0.5 for p in ("weight", "bias")}, 3, x)
     expect(not torch.allclose(weights, narrow[1]), "divide by the root of the size of one head, not of the model")
+    for q, k in ("qq", "kk", "kq"):
+        swapped = {f"w_{n}.{p}": state[f"w_{m}.{p}"] for n, m in (("q", q), ("k", k)) for p in ("weight", "bias")}
+        other = torch_attention(state | swapped, 3, x)[1]
+        expect(not torch.allclose(weights, other), "the queries are w_q(x) and the keys w_k(x)")
     right_out, right_weights = torch_attention(state, 3, x)
-    expect_close(weights, right_weights, "the heads are mixed up, or q is not w_q(x), or k not w_k(x)")
+    expect_close(weights, right_weights, "the heads are mixed up: head i owns features side by side, from i·d_head on")
     bare = torch_attention(state | {"w_o.weight": torch.eye(12).double(), "w_o.bias": torch.zeros(12).double()}, 3, x)
     expect(not torch.allclose(out, bare[0]), "the merged heads still have to go through w_o")
     expect_close(out, right_out, "put the heads back side by side before w_o: (b, h, l, d) to (b, l, h·d)")
@@ -638,11 +647,13 @@ with exercise("MultiHeadAttention", points=4):
     expect_close(
         weights,
         torch_attention(state, 3, x, mask)[1],
-        "the mask needs an axis for the heads: (b, 1, l) is (b, 1, 1, l) there",
+        "the mask needs an axis for the heads: beside scores (b, h, l, l), a mask (b, 1, l) must be (b, 1, 1, l)",
     )
-    for mask in (torch.ones(5, 5).tril() > 0, (rand(3, 5, 5) < 0.5) | (torch.eye(5) > 0)):
-        for got, right in zip(attend(x, mask), torch_attention(state, 3, x, mask), strict=True):
-            expect_close(got, right, f"with a mask of shape {tuple(mask.shape)} the result differs")
+    for n in (3, 5):  # as many words as heads: here too a mask on the wrong axis fits
+        for mask in (torch.ones(n, n).tril() > 0, (rand(3, n, n) < 0.5) | (torch.eye(n) > 0)):
+            hint = f"a mask {tuple(mask.shape)} gets the wrong axis: that of the heads stands just before the last two"
+            for got, right in zip(attend(x[:, :n], mask), torch_attention(state, 3, x[:, :n], mask), strict=True):
+                expect_close(got, right, hint)
     nothing = attend(x, torch.zeros(3, 1, 5) > 0)[0]
     expect_close(nothing, state["w_o.bias"].expand(3, 5, 12), "with every key hidden, only the bias of w_o is left")
     ### BEGIN HIDDEN TESTS
@@ -685,14 +696,15 @@ with exercise("MultiHeadAttention", points=4):
 # Count multiplications and additions, two operations for each pair. A product of an $(n \times m)$ and an
 # $(m \times p)$ matrix takes $2nmp$.
 #
-# - four projections of $b\,l$ words from $e$ to $e$ features: $4 \cdot 2\, b\, l\, e^2$
-# - every query with every key, and every weight with every value, over all heads: $2 \cdot 2\, b\, l^2 e$
+# - four projections of $b\,l$ words, each from $d_\text{model}$ to $d_\text{model}$ features:
+#   $4 \cdot 2\, b\, l\, d_\text{model}^2$
+# - every query with every key, and every weight with every value, over all heads: $2 \cdot 2\, b\, l^2 d_\text{model}$
 #
 # The first grows with the length, the second with its square. The heads do not appear: there are $h$ of them, each
 # $h$ times narrower.
 #
-# By hand, $b = 1$, $l = 10$, $e = 5$: projections $8 \cdot 10 \cdot 25 = 2000$, scores and mixing
-# $4 \cdot 100 \cdot 5 = 2000$.
+# By hand, $b = 1$, $l = 3$, $d_\text{model} = 5$: projections $8 \cdot 3 \cdot 25 = 600$, scores and mixing
+# $4 \cdot 9 \cdot 5 = 180$.
 
 
 # %% nbgrader={"grade": false, "grade_id": "attention_flops", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -701,8 +713,8 @@ def attention_flops(batch: int, length: int, d_model: int) -> tuple[int, int]:
 
     Biases, scale and softmax do not count.
     Returns: those of the four projections, and those of scores and mixing together.
-    >>> attention_flops(1, 10, 5)
-    (2000, 2000)
+    >>> attention_flops(1, 3, 5)
+    (600, 180)
     """
     ### BEGIN SOLUTION
     projections = 4 * 2 * batch * length * d_model**2
@@ -715,21 +727,22 @@ def attention_flops(batch: int, length: int, d_model: int) -> tuple[int, int]:
 with exercise("attention_flops", points=1):
     from torch.utils.flop_counter import FlopCounterMode
 
-    def counted(b, n, e):  # in PyTorch's layer, by PyTorch's counter of matrix products
-        layer, x = nn.MultiheadAttention(e, 2, batch_first=True), randn(b, n, e)
+    def counted(b, n, d_model):  # in PyTorch's layer, by PyTorch's counter of matrix products
+        layer, x = nn.MultiheadAttention(d_model, 2, batch_first=True), randn(b, n, d_model)
         with FlopCounterMode(display=False) as counter:
             layer(x, x, x)
         counts = {str(name): count for name, count in counter.get_flop_counts()["Global"].items()}
         mixing = sum(count for name, count in counts.items() if "bmm" in name)
         return sum(counts.values()) - mixing, mixing
 
-    for b, n, e in ((3, 7, 12), (1, 1, 4), (2, 11, 6)):
-        (projections, mixing), got = counted(b, n, e), attention_flops(b, n, e)
+    for b, n, d_model in ((3, 7, 12), (1, 1, 4), (2, 11, 6)):
+        (projections, mixing), got = counted(b, n, d_model), attention_flops(b, n, d_model)
         expect(
             isinstance(got, (tuple, list)) and len(got) == 2,
             "return two numbers: projections, scores and mixing",
             got=got,
         )
+        expect(tuple(got) != (mixing, projections), "the other way round: the projections come first", got=got)
         expect(got[0] * 2 != projections, "a multiplication and an addition are two operations", got=got)
         expect(got[0] * 4 != projections * 3, "there are four projections: queries, keys, values and output", got=got)
         expect(b == 1 or got[0] * b != projections, "each sentence of the batch counts", got=got)
@@ -753,23 +766,25 @@ def crossover_length(d_model: int) -> int:
     10
     """
     ### BEGIN SOLUTION
-    return 2 * d_model  # 8 l e² = 4 l² e
+    return 2 * d_model  # 8·l·d_model² = 4·l²·d_model
     ### END SOLUTION
 
 
 # %% nbgrader={"grade": true, "grade_id": "test_crossover_length", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
 with exercise("crossover_length", points=1):
-    for e in (5, 12, 64):
-        n = crossover_length(e)
+    for d_model in (5, 12, 64):
+        n = crossover_length(d_model)
         expect(
-            8 * n * e**2 == 4 * n**2 * e and n > 0,
-            f"at your length the two costs are not equal for d_model = {e}: solve 8·l·e² = 4·l²·e for l",
+            8 * n * d_model**2 == 4 * n**2 * d_model and n > 0,
+            f"for d_model = {d_model} the two costs differ at your length: solve 8·l·d_model² = 4·l²·d_model for l",
             got=n,
         )
+        expect(isinstance(n, int), "a length is a whole number: return an int", got=n)
     ### BEGIN HIDDEN TESTS
-    for e in randint(100, 900, (3,)).tolist():
-        n = crossover_length(e)
-        expect(8 * n * e**2 == 4 * n**2 * e and n > 0, f"the two costs are not equal for d_model = {e}", got=n)
+    for d_model in randint(100, 900, (3,)).tolist():
+        n = crossover_length(d_model)
+        equal = 8 * n * d_model**2 == 4 * n**2 * d_model and n > 0
+        expect(equal, f"for d_model = {d_model} the two costs differ at your length", got=n)
     ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -783,12 +798,12 @@ with exercise("crossover_length", points=1):
 # <details><summary>Method</summary>
 #
 # Check your numbers against the example by hand before the test does. In the equation the batch and one power each of
-# the length and the width cancel.
+# the length and `d_model` cancel.
 #
 # </details>
 # <details><summary>Almost there</summary>
 #
-# What is left is linear: a number times the width on one side, a number times the length on the other.
+# What is left is linear: a number times `d_model` on one side, a number times the length on the other.
 #
 # </details>
 # </details>
@@ -796,7 +811,8 @@ with exercise("crossover_length", points=1):
 # %% [markdown]
 # ### What to look at
 #
-# The Transformer of 2017 is 512 wide. Its square term takes over at 1024 words, far beyond the sentences it translated.
+# The Transformer of 2017 has `d_model` = 512. Its square term takes over at 1024 words, far beyond the sentences it
+# translated.
 
 # %%
 lengths = [2**i for i in range(5, 17)]
@@ -805,7 +821,7 @@ curves(
     {"projections": (lengths, [a for a, _ in costs]), "scores and mixing": (lengths, [b for _, b in costs])},
     xlabel="length (words)",
     ylabel="operations",
-    title=f"At width 512 the square term takes over at {crossover_length(512)} words",
+    title=f"At d_model = 512 the square term takes over at {crossover_length(512)} words",
     alt="Operations against length, both axes logarithmic. The line of scores and mixing is twice as steep as that of the "
     f"projections and crosses it at {crossover_length(512)} words.",
     log="xy",
@@ -815,9 +831,6 @@ curves(
 # ## 7. Where is the word order?
 #
 # **Predict first.** Shuffle the words of a sentence, put them through your layer. What changes in the output?
-#
-# Nothing but the order. A word's output depends on its own query and on the *set* of all keys and values:
-# self-attention cannot tell *the cat chased the dog* from *the dog chased the cat*. Check it.
 
 # %%
 attend = MultiHeadAttention(64, 4)
@@ -833,14 +846,16 @@ def shuffle_gap(positions: Tensor | float) -> float:
 print(f"without positions: {shuffle_gap(0.0):.0e}    with random positions: {shuffle_gap(torch.randn(6, 64)):.2f}")
 
 # %% [markdown]
-# So a place needs a vector of its own, added to the word's. Which one?
+# Nothing but the order. A word's output depends on its own query and on the *set* of all keys and values:
+# self-attention cannot tell *the cat chased the dog* from *the dog chased the cat*. So a place needs a vector of its
+# own, added to the word's. Which one?
 #
 # **Count from 0 to 1?** With $p / (l - 1)$ "one word further" is 0.25 in a sentence of five words and 0.02 in one of
 # fifty-one. No fixed rule finds the neighbour in both. **Count 0, 1, 2, …?** The numbers outgrow everything the model
 # saw.
 #
-# Vaswani et al. turn clock hands instead. Features $2i$ and $2i + 1$ are the two coordinates of a hand that turns by
-# $\omega_i$ with each word; the hands run from fast to slow:
+# Vaswani et al. turn clock hands instead. Of the $d = d_\text{model}$ features, $2i$ and $2i + 1$ are the two
+# coordinates of a hand that turns by $\omega_i$ with each word; the hands run from fast to slow:
 #
 # $$PE(p)_{2i} = \sin(\omega_i\, p), \qquad PE(p)_{2i+1} = \cos(\omega_i\, p), \qquad \omega_i = 10000^{-2i/d}$$
 #
@@ -914,7 +929,7 @@ with exercise("sinusoidal_positions", points=2):
 # </details>
 # </details>
 
-# %%
+# %% jupyter={"source_hidden": true}
 signed_map(
     sinusoidal_positions(48, 64),
     xlabel="feature",
@@ -932,7 +947,9 @@ signed_map(
 #
 # $$PE(p + k) = M_k\, PE(p)$$
 #
-# and a head can learn "look one word to the left" as a matrix. Find it. You need two lines from school:
+# where $PE(p)$ is a column, as is usual for turns (for words as rows, multiply by $M_k^\top$ on the right). A head that
+# looks one word to the left needs no more: the query $M_{-1} PE(p)$ has its largest dot product with the key
+# $PE(p - 1)$. Find the matrix. You need two lines from school:
 #
 # $$\sin(a + b) = \sin a \cos b + \cos a \sin b, \qquad \cos(a + b) = \cos a \cos b - \sin a \sin b$$
 #
@@ -1029,7 +1046,7 @@ with exercise("shift_matrix", points=1):
 # trained on one of them, and is judged on them alone.
 
 # %%
-n_letters, width = pick(smoke=5, cpu=10, gpu=16), pick(smoke=32, cpu=64, gpu=128)
+n_letters = pick(smoke=5, cpu=10, gpu=16)
 tasks = {
     "copy": lambda words: words,
     "reverse": lambda words: words.flip(-1),
@@ -1047,12 +1064,12 @@ def draw(n: int, held_out: bool = False) -> Tensor:
 class OneLayer(nn.Module):
     """Letters, embedded, plus positions; one layer of attention; a letter read off at each place."""
 
-    def __init__(self, n_heads: int, with_positions: bool):
+    def __init__(self, d_model: int, n_heads: int, with_positions: bool):
         super().__init__()
-        self.embed = nn.Embedding(26, width)
-        self.attend = MultiHeadAttention(width, n_heads)
-        self.read = nn.Linear(width, 26)
-        self.register_buffer("positions", with_positions * sinusoidal_positions(n_letters, width))
+        self.embed = nn.Embedding(26, d_model)
+        self.attend = MultiHeadAttention(d_model, n_heads)
+        self.read = nn.Linear(d_model, 26)
+        self.register_buffer("positions", with_positions * sinusoidal_positions(n_letters, d_model))
 
     def forward(self, words: Tensor) -> tuple[Tensor, Tensor]:
         """words: (b, l) int64. Returns: logits (b, l, 26) and weights (b, n_heads, l, l)."""
@@ -1063,11 +1080,12 @@ class OneLayer(nn.Module):
 # %%
 def train(task: str, n_heads: int = 4, with_positions: bool = True) -> tuple[OneLayer, float]:
     """Returns: the model, and the share of held-out words that it gets right in every letter."""
-    model = OneLayer(n_heads, with_positions).to(device)
+    model = OneLayer(pick(smoke=32, cpu=64, gpu=128), n_heads, with_positions).to(device)
 
     def loss(step: int) -> Tensor:
         words = draw(64)
-        return F.cross_entropy(rearrange(model(words)[0], "b l letter -> b letter l"), tasks[task](words))
+        logits = rearrange(model(words)[0], "b l letter -> b letter l")  # cross_entropy wants the classes on axis 1
+        return F.cross_entropy(logits, tasks[task](words))
 
     label = f"{task} ({n_heads} head{'s' * (n_heads > 1)}{'' if with_positions else ', no positions'})"
     fit(model, loss, steps=pick(smoke=2, cpu=1000, gpu=4000), lr=1e-2, label=label)
@@ -1087,8 +1105,8 @@ for task, share in accuracy.items():
 # %% [markdown]
 # ### What to look at: reversing
 #
-# Take one held-out word, in the maps too: rows are places of the output, columns are letters of the input. If a letter of
-# the sorted word is wrong, it is one of the few words in a hundred that the model cannot sort.
+# Take one held-out word, in the maps too: rows are places of the output, columns are letters of the input. If a letter
+# of the sorted word is wrong, it is one of the few words in a hundred that the model cannot sort.
 
 
 # %%
@@ -1099,13 +1117,15 @@ def spell(letters: Tensor) -> list[str]:
 
 text = pick(smoke="sassy", cpu="bookkeeper", gpu="disproportionate")  # held out: add the letters up
 word = torch.tensor([[ord(letter) - ord("a") for letter in text]], device=device)
+head_names = [f"head {i}" for i in range(4)]
 print(*(f"{task}: {''.join(spell(model(word)[0].argmax(-1)[0]))}" for task, model in models.items()), sep="    ")
 
-# %%
+# %% jupyter={"source_hidden": true}
 attention_heads(
     models["reverse"](word)[1][0],
     spell(tasks["reverse"](word)[0]),
     spell(word[0]),
+    names=head_names,
     title="To reverse, every head looks at the mirror place",
     alt="Four maps, each bright along the diagonal from the lower left to the upper right: the first place of the output "
     "looks at the last letter of the input, and so on.",
@@ -1114,32 +1134,36 @@ attention_heads(
 # %% [markdown]
 # ### What to look at: copying
 #
-# **Predict first.** A diagonal the other way?
+# **Predict first.** Will each place look at the same place of the input, a diagonal from the upper left?
 
-# %%
+# %% jupyter={"source_hidden": true}
 attention_heads(
     models["copy"](word)[1][0],
     spell(tasks["copy"](word)[0]),
     spell(word[0]),
+    names=head_names,
     title="To copy, heads look for the same letter, not only at the same place",
     alt="Four maps, bright on parts of the diagonal. Where a letter occurs more than once, its rows look at several of its "
     "places.",
 )
 
 # %% [markdown]
-# Not quite. Look at the letters that occur more than once: their rows look at several places. The model copies by
-# asking *where is a letter like me?*, and that needs no position at all. Count over many words, for letters that
-# occur more than once:
+# Not quite. Look at the letters that occur more than once: their rows look at several places. Count over many words,
+# for such letters alone:
 
 # %%
 words = draw(pick(smoke=20, cpu=1000, gpu=1000), held_out=True)
 with torch.no_grad():
     weights = models["copy"](words)[1]
 same_letter = (words[:, :, None] == words[:, None, :])[:, None]  # (b, 1, l, l)
-own_place = torch.eye(n_letters, device=device)
+own_place = torch.eye(n_letters, dtype=torch.bool, device=device)
 repeated = (same_letter.sum(-1) > 1).expand(-1, 4, -1)
-for what, where in {"own place": own_place, "same letter": same_letter}.items():
-    print(f"weight on the {what:<12} {(weights * where).sum(-1)[repeated].mean().item():.2f}")
+for what, where in {"its own place": own_place, "its letter elsewhere": same_letter & ~own_place}.items():
+    print(f"weight on {what:<21} {(weights * where).sum(-1)[repeated].mean().item():.2f}")
+
+# %% [markdown]
+# The two do not overlap: about a third of the weight each, and the last third is on other letters. So the model mostly
+# asks *where is a letter like me?* Any place that holds the letter carries the right value; no position is needed.
 
 # %% [markdown]
 # ### What to look at: sorting
@@ -1147,12 +1171,13 @@ for what, where in {"own place": own_place, "same letter": same_letter}.items():
 # The hard one: what belongs at place 3 depends on *all* letters. Order the columns by the alphabet, and ask which
 # letter a place looks at on average, over many words.
 
-# %%
+# %% jupyter={"source_hidden": true}
 by_letter = word[0].argsort()
 attention_heads(
     models["sort"](word)[1][0][:, :, by_letter],
     spell(tasks["sort"](word)[0]),
     spell(word[0, by_letter]),
+    names=head_names,
     title="To sort, a place looks at a broad range of letters",
     alt="Four maps with columns in alphabetical order. The weights are spread over many keys; the first rows look more to "
     "the left, at early letters, and the last rows more to the right.",
@@ -1162,21 +1187,22 @@ attention_heads(
 # %%
 with torch.no_grad():
     looked_at = einsum(models["sort"](words)[1], words.float(), "b h i j, b j -> h i") / len(words)
-places = range(1, n_letters + 1)
+places = range(n_letters)
 curves(
     {"letter that belongs there": (places, words.sort(-1).values.float().mean(0).cpu())}
-    | {f"head {i + 1} looks at": (places, mean.cpu()) for i, mean in enumerate(looked_at)},
-    xlabel="place in the sorted word",
+    | {f"{name} looks at": (places, mean.cpu()) for name, mean in zip(head_names, looked_at, strict=True)},
+    xlabel="place in the sorted word, from 0",
     ylabel="mean letter (a = 0, z = 25)",
-    title="Each head looks further on in the alphabet for later places",
-    alt="Five lines that rise from the first place to the last. The letter that belongs there is the steepest; the mean "
+    title="Each head looks further on in the alphabet for late places than for early",
+    alt="Five lines, higher at the last place than at the first. The letter that belongs there is the steepest; the mean "
     f"letter that a head looks at rises less, on average from {looked_at[:, 0].mean():.0f} to {looked_at[:, -1].mean():.0f}.",
     markers=True,
 )
 
 # %% [markdown]
-# No head finds the letter for its place. Broad weights hand on how often each letter occurs, and that is enough: the
-# letter at place $i$ is the first whose running count reaches $i$. Several heads count better than one:
+# No head finds the letter for its place. Broad weights mix many values, and the mixture tells how often each letter
+# occurs. That is enough: count letters through the alphabet, and place $i$ belongs to the first letter at which the
+# count exceeds $i$. (*bookkeeper* has one b and three e, so places 1 to 3 are e.) Several heads count better than one:
 
 # %%
 heads = pick(smoke=[1, 2], cpu=[1, 2, 4, 8], gpu=[1, 2, 4, 8])
@@ -1228,21 +1254,28 @@ explore_attention(
 # %% [markdown]
 # ## At full size
 #
-# Your layer is the one in these models; only the numbers are larger. The sizes are those of the papers: Devlin et al.
-# 2019 (BERT-base), Brown et al. 2020, table 2.1 (GPT-3), Rozière et al. 2023 (Code Llama 7B, which takes inputs of up
-# to 100,000 tokens).
+# BERT's attention is your layer, with dropout. In GPT-3 it is causal, and in every other layer a word sees only some of
+# those before it. Code Llama has no biases, and turns queries and keys by their positions. The table counts your layer
+# at their sizes: Devlin et al. 2019 (BERT-base), Brown et al. 2020, table 2.1 (GPT-3), Rozière et al. 2023 (Code Llama
+# 7B, which takes inputs of up to 100,000 tokens).
+
 
 # %%
-published = {"BERT-base": (768, 12, 512), "GPT-3": (12288, 96, 2048), "Code Llama 7B": (4096, 32, 100_000)}
-print(f"{'':<14}{'width':>7}{'heads':>7}{'d_head':>8}{'length':>9}{'crossover':>11}{'share of scores and mixing':>28}")
-for model, (size, n_heads, longest) in published.items():
-    projections, mixing = attention_flops(1, longest, size)
-    print(f"{model:<14}{size:>7}{n_heads:>7}{size // n_heads:>8}{longest:>9}{crossover_length(size):>11}", end="")
-    print(f"{mixing / (projections + mixing):>28.0%}")
+def costs_of(name: str, d_model: int, n_heads: int, longest: int) -> str:
+    """A line of the table."""
+    projections, mixing = attention_flops(1, longest, d_model)
+    sizes = f"{name:<14}{d_model:>8}{n_heads:>7}{d_model // n_heads:>8}{longest:>9}{crossover_length(d_model):>11}"
+    return f"{sizes}{mixing / (projections + mixing):>19.0%}"
+
+
+print(f"{'':<14}{'d_model':>8}{'heads':>7}{'d_head':>8}{'length':>9}{'crossover':>11}{'scores and mixing':>19}")
+for model in ("BERT-base", 768, 12, 512), ("GPT-3", 12288, 96, 2048), ("Code Llama 7B", 4096, 32, 100_000):
+    print(costs_of(*model))
 
 # %% [markdown]
-# At the length that it was made for, BERT spends a quarter of its attention on the part that everybody calls
-# quadratic, and GPT-3 a thirteenth. It is long inputs that turn this around; lesson 09 is about them.
+# At the length that it was made for, BERT spends a quarter of its attention layers' operations on the part that
+# everybody calls quadratic, and a layer of GPT-3 at most a thirteenth. It is long inputs that turn this around; lesson
+# 09 is about them.
 #
 # Vaswani et al. (2017) translated English to German at 28.4 BLEU and English to French at 41.8, after 3.5 days on
 # eight GPUs. In their table 3, one head is 0.9 BLEU worse than the best number of heads at the same cost, too many
@@ -1258,7 +1291,8 @@ DOWNLOAD = False  # True: fetch 91 MB from huggingface.co, once
 def fetch_minilm() -> dict | None:
     """The tensors of sentence-transformers/all-MiniLM-L6-v2 by name; None, and a line that says why, without them."""
     if not DOWNLOAD:
-        return print("skipped: set DOWNLOAD = True above to fetch the weights (needs a network)")
+        print("skipped: set DOWNLOAD = True above to fetch the weights (needs a network)")
+        return None
     try:
         from huggingface_hub import hf_hub_download
         from safetensors.torch import load_file
@@ -1271,6 +1305,7 @@ def fetch_minilm() -> dict | None:
             "skipped: model.safetensors of sentence-transformers/all-MiniLM-L6-v2 cannot be fetched from huggingface.co;"
         )
         print("check the network, or set HF_ENDPOINT to a mirror and restart the kernel")
+    return None
 
 
 # %%
@@ -1287,7 +1322,8 @@ def first_layer(tensors: dict, ids: list[int]) -> tuple[dict, Tensor]:
 # %%
 tokens = "[CLS] the animal did not cross the street because it was too tired [SEP]".split()
 ids = [101, 1996, 4111, 2106, 2025, 2892, 1996, 2395, 2138, 2009, 2001, 2205, 5458, 102]  # in BERT's vocabulary
-if tensors := fetch_minilm():
+tensors = fetch_minilm()
+if tensors is not None:
     state, x = first_layer(tensors, ids)
     layer = MultiHeadAttention(384, 12)
     layer.load_state_dict(state)
@@ -1297,13 +1333,13 @@ if tensors := fetch_minilm():
     attention_heads(
         weights[0, [2, 6]],
         tokens,
-        names=["head 3", "head 7"],
-        title="In a trained BERT, head 3 looks one word to the left",
-        alt="Two maps. Head 3 is bright just below the diagonal, at the previous token. Head 7 is spread out.",
+        names=["head 2", "head 6"],
+        title="In a trained BERT, head 2 looks one word to the left",
+        alt="Two maps. Head 2 is bright just below the diagonal, at the previous token. Head 6 is spread out.",
     )
 
 # %% [markdown]
-# Measured on those weights and this sentence: head 3 puts 1.00 of its weight, on average, on the token to the left.
+# Measured on those weights and this sentence: head 2 puts 1.00 of its weight, on average, on the token to the left.
 # Nobody told it to. Training found the head that the clock hands make by hand.
 
 # %% [markdown]
@@ -1319,7 +1355,7 @@ score_card()
 #   values.
 # - A score has variance d: divide by √d, or the softmax saturates and its gradient dies.
 # - A mask hides keys before the softmax; True keeps; a query that sees nothing gets zeros, not NaN.
-# - Heads are one more axis: several choices at the price of one. Up to twice the width in length, projections cost
+# - Heads are one more axis: several choices at the price of one. Up to a length of 2·d_model, projections cost
 #   more.
 # - Attention sees a set. Word order comes from positions, and one matrix moves clock hands by k words wherever they
 #   stand.
@@ -1327,8 +1363,8 @@ score_card()
 # ## Further reading
 #
 # - Vaswani et al., *Attention Is All You Need*, NeurIPS 2017. Section 3.2 is this lesson; read table 3 for what each
-#   part is   worth.
+#   part is worth.
 # - Clark et al., *What Does BERT Look At? An Analysis of BERT's Attention*, BlackboxNLP workshop at ACL 2019. Heads
-#   that look   at the previous word, at the object of a verb, at what a pronoun stands for.
+#   that look at the previous word, at the object of a verb, at what a pronoun stands for.
 # - Dao et al., *FlashAttention: Fast and Memory-Efficient Exact Attention with IO-Awareness*, NeurIPS 2022. The same
-#   numbers   without ever storing the map.
+#   numbers without ever storing the map.

@@ -293,10 +293,15 @@ def score_variance(d, samples):
     return statistics.pvariance([float(torch.randn(d) @ torch.randn(d)) for _ in range(samples)])
 
 
-@right("batched dot products, a tensor without axes")
+@wrong("a tensor without axes", says="not a tensor")
+def score_variance(d, samples):
+    return (torch.randn(samples, d) * torch.randn(samples, d)).sum(-1).var()
+
+
+@right("batched dot products")
 def score_variance(d, samples):
     q, k = torch.randn(samples, 1, d), torch.randn(samples, d, 1)
-    return torch.bmm(q, k).flatten().var(unbiased=False)
+    return torch.bmm(q, k).flatten().var(unbiased=False).item()
 
 
 # --- causal_mask -----------------------------------------------------------------------------------------------------
@@ -560,7 +565,22 @@ class MultiHeadAttention(nn.Module):
         return self.w_o(rearrange(out, "b h l d -> b l (h d)")), weights
 
 
-@wrong("keys and queries from the same matrix", says="w_k")
+@wrong("the axis for the heads is always the second: wrong for a mask (l, l)", says="a mask (3, 3) gets the wrong axis")
+class MultiHeadAttention(nn.Module):
+    def __init__(self, d_model, n_heads):
+        super().__init__()
+        if d_model % n_heads:
+            raise ValueError("d_model must be a multiple of n_heads")
+        self.n_heads = n_heads
+        self.w_q, self.w_k, self.w_v, self.w_o = (nn.Linear(d_model, d_model) for _ in range(4))
+
+    def forward(self, x, mask=None):
+        q, k, v = (rearrange(w(x), "b l (h d) -> b h l d", h=self.n_heads) for w in (self.w_q, self.w_k, self.w_v))
+        out, weights = scaled_dot_product(q, k, v, None if mask is None else mask.unsqueeze(1))
+        return self.w_o(rearrange(out, "b h l d -> b l (h d)")), weights
+
+
+@wrong("keys and queries from the same matrix", says="keys w_k(x)")
 class MultiHeadAttention(nn.Module):
     def __init__(self, d_model, n_heads):
         super().__init__()
@@ -667,6 +687,11 @@ def attention_flops(batch, length, d_model):
     return 8 * length * d_model**2, 4 * length**2 * d_model
 
 
+@wrong("scores and mixing first", says="projections come first")
+def attention_flops(batch, length, d_model):
+    return 4 * batch * length**2 * d_model, 8 * batch * length * d_model**2
+
+
 @right("product by product")
 def attention_flops(batch, length, d_model):
     def matmul(n, inner, m):
@@ -685,22 +710,22 @@ def attention_flops(batch, length, d_model):
 # --- crossover_length ------------------------------------------------------------------------------------------------
 
 
-@wrong("the width", says="equal")
+@wrong("the width", says="the two costs differ")
 def crossover_length(d_model):
     return d_model
 
 
-@wrong("half the width", says="equal")
+@wrong("half the width", says="the two costs differ")
 def crossover_length(d_model):
     return d_model / 2
 
 
-@wrong("a constant", says="equal")
+@wrong("a constant", says="the two costs differ")
 def crossover_length(d_model):
     return 1024
 
 
-@wrong("the square of the width", says="equal")
+@wrong("the square of the width", says="the two costs differ")
 def crossover_length(d_model):
     return d_model**2
 
@@ -713,9 +738,14 @@ def crossover_length(d_model):
     return length
 
 
-@right("as a float")
+@wrong("as a float", says="whole number")
 def crossover_length(d_model):
     return 8 * d_model**2 / (4 * d_model)
+
+
+@right("the quotient of the two costs a word")
+def crossover_length(d_model):
+    return 8 * d_model**2 // (4 * d_model)
 
 
 # --- sinusoidal_positions --------------------------------------------------------------------------------------------

@@ -291,7 +291,7 @@ def test_what_the_text_says_of_minilm_is_true(lesson):
     layer.load_state_dict(state)
     with torch.no_grad():
         weights = layer(x)[1]
-    assert weights[0, 2].diagonal(-1).mean() > 0.995  # head 3, one token to the left: 1.00
+    assert weights[0, 2].diagonal(-1).mean() > 0.995  # head 2, one token to the left: 1.00
 
 
 # --- as a script -----------------------------------------------------------------------------------------------------
