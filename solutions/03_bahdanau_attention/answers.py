@@ -80,6 +80,19 @@ def masked_softmax(scores, lengths):
     return scores.masked_fill(~keep[:, None], -torch.inf).softmax(1).nan_to_num()
 
 
+@wrong("softmax over the queries, NaN and all", says="sum to 1 over its words")
+def masked_softmax(scores, lengths):
+    keep = torch.arange(scores.shape[-1]) < lengths[:, None]
+    keep = keep[:, None] if scores.dim() == 3 else keep
+    return scores.masked_fill(~keep, -torch.inf).softmax(1)
+
+
+@wrong("the mask lines up with the queries", says="needs an axis of size 1")
+def masked_softmax(scores, lengths):
+    keep = torch.arange(scores.shape[-1]) < lengths[:, None]
+    return scores.masked_fill(~keep, -torch.inf).softmax(-1)
+
+
 @wrong("masks after the softmax", says="sum to 1 over its words")
 def masked_softmax(scores, lengths):
     keep = torch.arange(scores.shape[-1]) < lengths[:, None]
@@ -101,7 +114,7 @@ def masked_softmax(scores, lengths):
     return scores.masked_fill(~keep, -20.0).softmax(-1)
 
 
-@wrong("the mask upside down", says="padding got weight")
+@wrong("the mask upside down", says="upside down")
 def masked_softmax(scores, lengths):
     keep = torch.arange(scores.shape[-1]) < lengths[:, None]
     keep = keep[:, None] if scores.dim() == 3 else keep
@@ -202,11 +215,18 @@ def reverse_words(x, lengths):
     )
 
 
-@wrong("off by one: starts behind the last word", says="as it was")
+@wrong("off by one: starts behind the last word", says="off by one")
 def reverse_words(x, lengths):
     place = torch.arange(x.shape[1])
     mirror = (lengths[:, None] - place).clamp(0, x.shape[1] - 1)
     return x.gather(1, mirror[..., None].expand_as(x))
+
+
+@wrong("off by one, out of range for a sentence without padding", says="off by one")
+def reverse_words(x, lengths):
+    place = torch.arange(x.shape[1])
+    index = torch.where(place < lengths[:, None], lengths[:, None] - place, place)
+    return x.gather(1, index[..., None].expand_as(x))
 
 
 @wrong("leaves the sentence as it is", says="nothing is reversed")
@@ -259,6 +279,20 @@ class BidirectionalEncoder(nn.Module):
     def forward(self, ids, lengths):
         x = self.embed(ids)
         both = torch.cat([self.left_to_right(x)[0], self.right_to_left(x.flip(1))[0].flip(1)], dim=-1)
+        return both * (torch.arange(ids.shape[1]) < lengths[:, None])[..., None]
+
+
+@wrong("reverses nothing", says="nothing was reversed")
+class BidirectionalEncoder(nn.Module):
+    def __init__(self, vocab_size, d_embed, d_hidden):
+        super().__init__()
+        self.embed = nn.Embedding(vocab_size, d_embed)
+        self.left_to_right = nn.GRU(d_embed, d_hidden, batch_first=True)
+        self.right_to_left = nn.GRU(d_embed, d_hidden, batch_first=True)
+
+    def forward(self, ids, lengths):
+        x = self.embed(ids)
+        both = torch.cat([self.left_to_right(x)[0], self.right_to_left(x)[0]], dim=-1)
         return both * (torch.arange(ids.shape[1]) < lengths[:, None])[..., None]
 
 
@@ -501,6 +535,72 @@ def bleu(candidates, references):
         product *= sum(gram in theirs for ours, theirs in pairs for gram in ours) / counted if counted else 0.0
     c, r = sum(map(len, candidates)), sum(map(len, references))
     return 100 * min(1.0, math.exp(1 - r / c)) * product**0.25
+
+
+@wrong("recall in place of precision", says="a precision, not a recall")
+def bleu(candidates, references):
+    import math
+    from collections import Counter
+
+    def grams(words, n):
+        return Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
+
+    product = 1.0
+    for n in range(1, 5):
+        pairs = [(grams(c, n), grams(r, n)) for c, r in zip(candidates, references, strict=True)]
+        counted = sum(theirs.total() for _, theirs in pairs)
+        product *= sum((ours & theirs).total() for ours, theirs in pairs) / counted if counted else 0.0
+    c, r = sum(map(len, candidates)), sum(map(len, references))
+    return 100 * min(1.0, math.exp(1 - r / c)) * product**0.25
+
+
+@wrong("sets in place of counts", says="a set has")
+def bleu(candidates, references):
+    import math
+
+    def grams(words, n):
+        return {tuple(words[i : i + n]) for i in range(len(words) - n + 1)}
+
+    product = 1.0
+    for n in range(1, 5):
+        pairs = [(grams(c, n), grams(r, n)) for c, r in zip(candidates, references, strict=True)]
+        counted = sum(len(ours) for ours, _ in pairs)
+        product *= sum(len(ours & theirs) for ours, theirs in pairs) / counted if counted else 0.0
+    c, r = sum(map(len, candidates)), sum(map(len, references))
+    return 100 * min(1.0, math.exp(1 - r / c)) * product**0.25
+
+
+@wrong("a set of what is found, over all that is counted", says="a set has")
+def bleu(candidates, references):
+    import math
+
+    def grams(words, n):
+        return [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+
+    product = 1.0
+    for n in range(1, 5):
+        pairs = [(grams(c, n), grams(r, n)) for c, r in zip(candidates, references, strict=True)]
+        counted = sum(len(ours) for ours, _ in pairs)
+        product *= sum(len(set(ours) & set(theirs)) for ours, theirs in pairs) / counted if counted else 0.0
+    c, r = sum(map(len, candidates)), sum(map(len, references))
+    return 100 * min(1.0, math.exp(1 - r / c)) * product**0.25
+
+
+@wrong("the logarithm of zero", says="needs a guard")
+def bleu(candidates, references):
+    import math
+    from collections import Counter
+
+    def grams(words, n):
+        return Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
+
+    logs = 0.0
+    for n in range(1, 5):
+        pairs = [(grams(c, n), grams(r, n)) for c, r in zip(candidates, references, strict=True)]
+        found, counted = sum((a & b).total() for a, b in pairs), sum(a.total() for a, _ in pairs)
+        logs += math.log(found / counted) / 4
+    c, r = sum(map(len, candidates)), sum(map(len, references))
+    return 100 * min(1.0, math.exp(1 - r / c)) * math.exp(logs)
 
 
 @wrong("the mean of the sentences' BLEU", says="this is a mean over sentences")
@@ -787,7 +887,17 @@ def sequential_steps(source_length, target_length):
     return source_length + target_length - 1
 
 
-@wrong("the decoder alone", says="before the readers are done")
+@wrong("twice the source", says="count once")
+def sequential_steps(source_length, target_length):
+    return 2 * source_length
+
+
+@wrong("twice the target", says="as many steps as the source has words")
+def sequential_steps(source_length, target_length):
+    return 2 * target_length
+
+
+@wrong("the decoder alone", says="count their steps, too")
 def sequential_steps(source_length, target_length):
     return target_length
 
