@@ -256,3 +256,12 @@ new = {name.split(".")[0] for name in sys.modules} - before - allowed - set(sys.
 assert not new, new
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_a_star_import_brings_functions_and_no_modules():
+    import types
+
+    space = {}
+    exec("from utils import *", space)
+    assert {"setup", "exercise", "expect_close", "curves", "fit"} <= space.keys() and callable(space["setup"])
+    assert not [name for name, value in space.items() if isinstance(value, types.ModuleType)]
