@@ -284,6 +284,42 @@ def skipgram_pairs(ids, window):
     return torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2)
 
 
+@wrong("drops pairs of equal ids", says="not the same word at another place")
+def skipgram_pairs(ids, window):
+    n = len(ids)
+    pairs = [(ids[i], ids[j]) for i in range(n) for j in range(n) if abs(i - j) <= window and ids[i] != ids[j]]
+    return torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2)
+
+
+@wrong("zeros beyond the ends", says="no padding at the ends")
+def skipgram_pairs(ids, window):
+    padded = F.pad(ids, (window, window))
+    shifts = [s for s in range(2 * window + 1) if s != window]
+    return torch.cat([torch.stack([ids, padded[s : s + len(ids)]], dim=-1) for s in shifts])
+
+
+@wrong("all pairs of the text, whatever the window", says="further than the window")
+def skipgram_pairs(ids, window):
+    n = len(ids)
+    pairs = [(ids[i], ids[j]) for i in range(n) for j in range(n) if i != j]
+    return torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2)
+
+
+@wrong("distances without the last one", says="on each side")
+def skipgram_pairs(ids, window):
+    after = [torch.stack([ids[:-n], ids[n:]], dim=-1) for n in range(1, window)]
+    return torch.cat([*after, *(pairs.flip(-1) for pairs in after)])
+
+
+@wrong("a negative end, once the window exceeds the text", says="equal size")
+def skipgram_pairs(ids, window):
+    pairs = [ids.new_zeros(0, 2)]
+    for n in range(1, window + 1):
+        after = torch.stack([ids[: len(ids) - n], ids[n:]], dim=-1)
+        pairs += [after, after.flip(-1)]
+    return torch.cat(pairs)
+
+
 @wrong("no columns where there is no pair", says="no pairs: shape (0, 2)")
 def skipgram_pairs(ids, window):
     n = len(ids)
@@ -557,7 +593,16 @@ def nearest(query, table, k):
     return found, F.cosine_similarity(table[query][None], table[found])
 
 
-@wrong("normalises the columns", says="divided by the lengths of both")
+@wrong("the query's cosine set to 0, which beats the negative ones", says="give it minus infinity")
+def nearest(query, table, k):
+    unit = F.normalize(table, dim=-1)
+    cosines = unit @ unit[query]
+    cosines[query] = 0
+    best = cosines.topk(k)
+    return best.indices, best.values
+
+
+@wrong("normalises the columns", says="a word is a row, normalise along dim=-1")
 def nearest(query, table, k):
     unit = F.normalize(table, dim=0)
     cosines = unit @ unit[query]
@@ -652,6 +697,14 @@ def analogy(a, b, c, table):
     return int(scores.argmax())
 
 
+@wrong("the three words' scores set to 0", says="with minus infinity, not 0")
+def analogy(a, b, c, table):
+    unit = F.normalize(table, dim=-1)
+    scores = unit @ (unit[b] - unit[a] + unit[c])
+    scores[[a, b, c]] = 0
+    return int(scores.argmax())
+
+
 @wrong("vectors of their own lengths, dot products", says="must not matter")
 def analogy(a, b, c, table):
     scores = table @ (table[b] - table[a] + table[c])
@@ -734,7 +787,7 @@ def pca(x, k):
     return centred @ directions, directions
 
 
-@wrong("columns of Vh taken for rows", says="direction")
+@wrong("columns of Vh taken for rows", says="columns of Vh: the directions are its rows")
 def pca(x, k):
     centred = x - x.mean(0)
     directions = torch.linalg.svd(centred).Vh.T[:k]
