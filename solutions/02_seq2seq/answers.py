@@ -939,6 +939,18 @@ def greedy_decode(decoder, state, bos, eos, max_length):
     return said
 
 
+@wrong("the first input is a float", says="int64")
+def greedy_decode(decoder, state, bos, eos, max_length):
+    ids, said = torch.ones(len(state), 1) * bos, []
+    done = torch.zeros(len(state), 1, dtype=torch.bool)
+    while len(said) < max_length and not done.all():
+        logits, state = decoder(ids, state)
+        ids = logits.argmax(-1).masked_fill(done, eos)
+        done |= ids == eos
+        said.append(ids)
+    return torch.cat(said, dim=1)
+
+
 @right("lists, row by row")
 def greedy_decode(decoder, state, bos, eos, max_length):
     rows = [[] for _ in range(len(state))]
