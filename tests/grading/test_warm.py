@@ -14,6 +14,7 @@ import psutil
 import pytest
 from kernels import Shell, needs_sandbox
 
+from autograder.grading import sandbox
 from autograder.grading.client import KernelLost, WarmParent
 from autograder.grading.job import Limits
 from autograder.grading.outputs import Outputs
