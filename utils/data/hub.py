@@ -9,6 +9,10 @@ class DownloadError(OSError):
     """A file did not come: the message says which, from where, and what to do."""
 
 
+class NoSuchFile(DownloadError):
+    """The repository, or the folder given in its place, can be read and does not hold the file."""
+
+
 def fetch(
     repo_id: str,
     filename: str,
@@ -22,24 +26,28 @@ def fetch(
     `kind` is ``"model"`` or ``"dataset"``; `revision` pins a commit. With `local_dir`, a folder that holds the
     repository's files, nothing is downloaded. The environment variable HF_ENDPOINT names a mirror of the hub.
 
-    Raises: DownloadError, which nothing here hides: no other data is used in place of the file.
+    Raises: DownloadError, which nothing here hides: no other data is used in place of the file. NoSuchFile, a kind of
+    it, where the file is surely not there.
     """
     if local_dir is not None:
         path = Path(local_dir, filename)
         if not path.is_file():
-            raise DownloadError(
+            raise NoSuchFile(
                 f"{path} is not there: put {filename} of {repo_id} into {local_dir}, or leave local_dir out"
             )
         return path
     try:
         from httpx import HTTPError
         from huggingface_hub import constants, hf_hub_download
+        from huggingface_hub.errors import RemoteEntryNotFoundError
     except ImportError as error:
         raise DownloadError(
             f"{filename} of {repo_id} is on the hub: pip install huggingface-hub, then try again"
         ) from error
     try:
         return Path(hf_hub_download(repo_id, filename, repo_type=kind, revision=revision))
+    except RemoteEntryNotFoundError as error:
+        raise NoSuchFile(f"{repo_id} on {constants.ENDPOINT} has no file {filename}") from error
     except (HTTPError, OSError, ValueError) as error:  # the network, the hub, the disk; a name that cannot be
         folder = "datasets/" if kind == "dataset" else ""
         address = f"{constants.ENDPOINT}/{folder}{repo_id}/resolve/{revision or 'main'}/{filename}"

