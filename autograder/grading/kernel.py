@@ -219,6 +219,8 @@ class Kernel:
         match message["op"]:
             case "cell":
                 return self._cell(message["source"], message["count"])
+            case "settle":
+                return {}
             case "files":
                 for name, content in decoder.value(message["files"]).items():
                     path = Path(name)

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from autograder.errors import UserError
-from autograder.grading.client import Kernel, KernelLost, SandboxError, WarmParent, own_cpu
+from autograder.grading.client import GRACE_SECONDS, Kernel, KernelLost, SandboxError, WarmParent, own_cpu
 from autograder.grading.examiner import Examiner
 from autograder.grading.handles import Line
 from autograder.grading.job import Job, Limits, Outcome, Result, Usage
@@ -282,7 +282,8 @@ class _Conductor:
             return outputs
         seconds = min(self.job.limits.cell_seconds, self._left())
         try:
-            reply, _, interrupted = self._run(source, count, seconds, outputs)
+            interrupted = self._run(source, count, seconds, outputs)
+            self._settle(outputs)
         except KernelLost as lost:
             self._let_go()
             self._say(f"Running {what} was stopped: {lost}.")
@@ -318,6 +319,8 @@ class _Conductor:
         outputs, outcome = tests.run(cell, count, seconds, line, why)
         if line:
             self.calls_cpu += line.calls_cpu - before
+            with contextlib.suppress(KernelLost):
+                self._settle(outputs)
             if line.kernel.lost:
                 self._say(f"Code called by the test {outcome.grade_id} was stopped: {line.kernel.lost}.")
                 self._let_go()
@@ -367,12 +370,17 @@ class _Conductor:
             self._let_go()
             self._say(f"Running the earlier cells once more was stopped: {lost}.")
 
-    def _run(self, source: str, count: int, seconds: float, outputs: Outputs) -> tuple[dict, list, bool]:
+    def _run(self, source: str, count: int, seconds: float, outputs: Outputs) -> bool:
+        """Run a cell of the submission's own; whether it had to be interrupted. Raises KernelLost."""
         message = {"op": "cell", "source": source, "count": count}
-        reply, data, interrupted = self.kernel.request(message, [], seconds, outputs)
+        reply, _, interrupted = self.kernel.request(message, [], seconds, outputs)
         cpu = reply.get("cpu")
         self.cells_cpu += cpu if type(cpu) is float and 0 <= cpu < 1e6 else 0.0
-        return reply, data, interrupted
+        return interrupted
+
+    def _settle(self, outputs: Outputs) -> None:
+        seconds = min(self.job.limits.call_seconds, max(self._left(), GRACE_SECONDS))
+        self.kernel.settle(seconds, outputs)
 
     def _let_go(self) -> None:
         self.kernel.close()

@@ -228,7 +228,7 @@ def test_it_gets_what_it_deserves(graded: Graded, name: str):
         assert attack.student in graded.report.problems
     else:
         assert graded.report.problems.get(attack.student) is None
-        assert graded.scores(attack.student) == attack.deserves
+        assert graded.scores(attack.student) == attack.deserves, what_happened(graded, attack.student)
 
 
 @pytest.mark.parametrize("name", suite.names())
@@ -237,7 +237,8 @@ def test_it_gets_no_further_than_the_sandbox(graded: Graded, name: str):
     student = graded.attacks[name].student
     printed = [output for output in _outputs(graded, student) if "BREACH" in output]
     assert printed == []
-    assert graded.attacks[name].reported in " ".join(graded.report.students[student].limits_hit)
+    said = " ".join(graded.report.students[student].limits_hit)
+    assert graded.attacks[name].reported in said, what_happened(graded, student)
 
 
 def _outputs(graded: Graded, student: str) -> list[str]:
@@ -245,6 +246,17 @@ def _outputs(graded: Graded, student: str) -> list[str]:
     cells = _cells(graded, student)
     streams = [o for cell in cells for o in cell.get("outputs", ()) if o["output_type"] == "stream"]
     return ["".join(output["text"]) for output in streams]
+
+
+def what_happened(graded: Graded, student: str) -> str:
+    """What an assertion must tell of a submission, since a hostile one may not do the same twice."""
+    report, lines = graded.report.students[student], []
+    for number, cell in enumerate(_cells(graded, student), 1):
+        for output in cell.get("outputs", ()):
+            said = output.get("evalue") or "".join(output.get("text", "")) or str(output.get("data"))
+            name = cell["metadata"].get("nbgrader", {}).get("grade_id", f"cell {number}")
+            lines.append(f"{name}: {output.get('ename', output['output_type'])}: {said.strip()[:300]}")
+    return "\n".join([f"of {student}:", *(f"limit: {line}" for line in report.limits_hit), *lines])
 
 
 def _cells(graded: Graded, student: str) -> list[dict]:
@@ -279,7 +291,7 @@ def test_there_are_enough_of_them(graded: Graded):
 
 @pytest.mark.parametrize("student", HONEST)
 def test_honest_neighbours_keep_their_points(graded: Graded, student: str):
-    assert graded.scores(student) == EVERYTHING
+    assert graded.scores(student) == EVERYTHING, what_happened(graded, student)
     assert not graded.report.students[student].limits_hit
 
 

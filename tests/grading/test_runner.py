@@ -10,6 +10,7 @@ import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import psutil
 import pytest
@@ -21,6 +22,7 @@ from autograder.grading.client import WarmParent
 from autograder.grading.job import Bundle, Job, Limits, Result
 
 pytestmark = needs_sandbox
+HERE = Path(__file__).parent
 
 RELEASE = (
     ("given", "import math"),
@@ -111,6 +113,29 @@ def test_earlier_cells_run_again_after_a_kernel_is_lost():
     result = run(json.dumps(text))
     assert outputs(result, 8)[0]["text"] == "1 9 ['here']\n" and result.usage.kernels == 2
     assert outputs(result, 7)[0]["ename"] == "Stopped"
+
+
+def test_a_forgery_that_comes_late_costs_the_exercise_that_forged():
+    forge = (HERE / "attacks/forge.py").read_text()
+    square = (
+        f"{forge}\nimport time\n"
+        "def square(x):\n"
+        "    number = asked()['id']\n"
+        "    send(frame({'id': number, 'value': 9}))\n"
+        "    time.sleep(0.3)\n"  # the test has failed by now, at its second call, or is over
+        "    for n in (number, number + 1, number + 2):\n"
+        "        send(frame({'id': n, 'value': None, 'ok': True}))\n"
+    )
+    area = "def area(r):\n    return math.pi * r * r"
+    release = [*RELEASE]
+    release[2] = ("test", "assert square(3) == 9")
+    cells = [*release]
+    cells[1], cells[3] = ("answer", square), ("answer", area)
+    result = run(as_text(*cells), Bundle("forged", as_text(*release)))
+    assert passed(result)[1:] == [True, True], result.limits_hit
+    assert result.limits_hit == (
+        "Code called by the test test2 was stopped: its kernel sent a reply to another request.",
+    )
 
 
 def test_a_submission_that_loses_kernel_after_kernel_comes_to_an_end():

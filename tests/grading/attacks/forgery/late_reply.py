@@ -11,11 +11,11 @@ import time
 def later(value):
     number = asked()["id"]
     limit = float("@CALL_SECONDS@")
-    threading.Timer(
+    timer = threading.Timer(
         limit + 0.3, lambda: [send(frame({"id": n, "value": value})) for n in range(number, number + 3)]
-    ).start()
-    end = time.monotonic() + limit + 0.6
-    while time.monotonic() < end:
+    )
+    timer.start()
+    while timer.is_alive():
         try:
             time.sleep(0.1)
         except KeyboardInterrupt:
