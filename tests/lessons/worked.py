@@ -1,0 +1,90 @@
+"""A lesson's worked solution, run as its reader runs it: what the tests of all lessons share."""
+
+from __future__ import annotations
+
+import doctest
+import json
+import os
+import runpy
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from autograder.authoring.lesson import Lesson, read_lesson
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def source(name: str) -> Path:
+    """The lesson's file; `name` is ``"04_self_attention"``."""
+    return ROOT / "solutions" / name / f"{name}.py"
+
+
+@cache
+def cells(name: str) -> Lesson:
+    """The lesson's cells, parsed."""
+    return read_lesson(source(name))
+
+
+def exercises(name: str) -> list[str]:
+    """The names of the lesson's exercises that are code, in their order."""
+    return [exercise for exercise, cell in cells(name).answers.items() if cell.kind == "code"]
+
+
+def run(name: str, scale: str) -> dict:
+    """Every name that the lesson defines, after it ran as a script at `scale`, with its tests and without its plots."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COURSE_SCALE", scale)
+        patch.setenv("COURSE_PLOTS", "off")
+        return runpy.run_path(str(source(name)))
+
+
+@cache
+def printed(name: str) -> str:
+    """All text that the executed notebook in the repository shows, of a run at cpu scale."""
+    notebook = json.loads(source(name).with_suffix(".ipynb").read_text(encoding="utf-8"))
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+    text = "".join("".join(output.get("text", "")) for output in outputs)
+    assert "at cpu scale" in text, f"build the lesson at cpu scale: autograder build {name}"
+    return text
+
+
+def check_examples(lesson: dict, name: str) -> None:
+    """The docstring of the lesson's function or class `name` has examples, and they are true."""
+    (found,) = doctest.DocTestFinder(recurse=False).find(lesson[name], name, module=False, globs=lesson)
+    assert found.examples, f"{name} has no example in its docstring"
+    flags = doctest.NORMALIZE_WHITESPACE | doctest.REPORT_ONLY_FIRST_FAILURE
+    report: list[str] = []
+    failed, _ = doctest.DocTestRunner(optionflags=flags).run(found, out=report.append)
+    assert failed == 0, "".join(report)
+
+
+# What a reader may be without: Jupyter, pictures, and what only the tests use. An import of it then fails.
+NOT_HERE = (
+    *("IPython", "ipywidgets", "jupyter_client", "jupytext", "matplotlib", "nbformat", "nbgrader", "PIL"),
+    *("sacrebleu", "sentence_transformers", "transformers"),
+)
+BARE = f"""
+import runpy, sys
+sys.modules.update(dict.fromkeys({NOT_HERE!r}))
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
+
+
+def run_bare(name: str, folder: Path) -> str:
+    """What the lesson prints as a script at smoke scale, in an empty `folder`, on a machine without Jupyter.
+
+    It must earn all points, write nothing to stderr and leave no file behind.
+    """
+    env = {**os.environ, "COURSE_SCALE": "smoke", "PYTHONPATH": str(ROOT)}
+    env.pop("COURSE_PLOTS", None)
+    command = [sys.executable, "-c", BARE, str(source(name))]
+    done = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "20 of 20 points" in done.stdout
+    assert list(folder.iterdir()) == []
+    return done.stdout
