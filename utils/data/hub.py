@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 
@@ -56,3 +57,26 @@ def fetch(
             f"Check the connection and try again; or set HF_ENDPOINT to a mirror of the hub before Python starts; "
             f"or get {address} on another machine and give the folder it is in as local_dir."
         ) from error
+
+
+def read_json_lines(path: Path, fields: dict[str, type]) -> list[dict]:
+    """The objects of a file with one JSON object a line, each of which has `fields` of these types.
+
+    Raises: DownloadError, which says which line is not so.
+    """
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            wrong = [name for name, kind in fields.items() if not isinstance(row[name], kind)]
+        except (ValueError, KeyError, TypeError):
+            wrong = list(fields)
+        if wrong:
+            names = ", ".join(fields)
+            raise DownloadError(
+                f"{path}, line {number}, is not an object with {names}: delete the file and download it again"
+            )
+        rows.append(row)
+    return rows
