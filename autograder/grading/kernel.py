@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import functools
 import importlib
+import inspect
 import io
 import operator
 import os
@@ -40,9 +42,11 @@ _OPERATIONS = _ATTRIBUTES | {
 
 def make_shell() -> Any:
     """The InteractiveShell that all kernels of this warm parent start from."""
+    from IPython.core.compilerop import CachingCompiler
     from IPython.core.displayhook import DisplayHook
     from IPython.core.displaypub import DisplayPublisher
     from IPython.core.interactiveshell import InteractiveShell
+    from pygments.lexer import words
     from traitlets import Type
     from traitlets.config import Config
 
@@ -65,7 +69,15 @@ def make_shell() -> Any:
         def clear_output(self, wait: bool = False) -> None:
             self.shell.emit("clear", wait=bool(wait))
 
+    class Compiler(CachingCompiler):
+        def cache(self, *args, **kwargs) -> str:
+            name = super().cache(*args, **kwargs)
+            for path in (name, os.path.abspath(name)):  # else each traceback looks for it in every module there is
+                inspect.modulesbyfile[path] = "__main__"
+            return name
+
     class Shell(InteractiveShell):
+        compiler_class = Type(Compiler)
         displayhook_class = Type(Hook)
         display_pub_class = Type(Publisher)
         emit = staticmethod(lambda kind, **fields: None)  # replaced by the kernel
@@ -73,9 +85,13 @@ def make_shell() -> Any:
         def _showtraceback(self, etype: type, evalue: BaseException, stb: list[str]) -> None:
             self.emit("error", ename=etype.__name__, evalue=_text(evalue), traceback=list(map(str, stb)))
 
+        def _format_exception_for_storage(self, *_, **__) -> None:
+            """IPython would format each traceback once more, for a history that nobody reads."""
+
         def init_io(self) -> None:
             pass
 
+    words.get = functools.cache(words.get)  # a traceback makes a lexer for each frame
     config = Config()
     config.HistoryManager.enabled = False
     config.InteractiveShell.colors = "Linux"

@@ -321,6 +321,7 @@ def _warm_up(imports: list[str]) -> list[str]:
 
 def main(descriptor: int) -> None:
     """Serve the socket `descriptor`: first a message with what to import, then one for each kernel to fork."""
+    sys.modules.pop("rfc3987_syntax", None)  # our own short cut is not the student's
     control = socket.socket(fileno=descriptor)
     setup = json.loads(control.recv(1 << 20))
     if setup["seal"] and os.geteuid() == 0:
