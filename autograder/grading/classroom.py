@@ -12,8 +12,8 @@ import logging
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -36,6 +36,7 @@ class LessonNotebook:
     release: NotebookNode  # what the students got
     master: NotebookNode  # the same with its hidden tests in place, from the gradebook
     points: dict[str, float]  # grade id → maximum, in the notebook's order
+    solution: NotebookNode | None = None  # the instructor's own, where it is at hand
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,11 @@ class Course:
                     raise UserError(f"{file} cannot be read as a notebook: {_first_line(error)}") from error
                 sources = {cell.name: cell for cell in entry.source_cells}
                 points = {cell.name: cell.max_score for cell in [*entry.grade_cells, *entry.task_cells]}
-                notebooks[entry.name] = _lesson_notebook(entry.name, release, sources, points, name)
+                made = _lesson_notebook(entry.name, release, sources, points, name)
+                with suppress(Exception):  # it may be elsewhere: only a test that gives points by its value asks for it
+                    solution = nbformat.read(self.path("source", ".", name) / f"{entry.name}.ipynb", as_version=4)
+                    made = replace(made, solution=solution)
+                notebooks[entry.name] = made
         if not notebooks:
             raise UserError(
                 f"The lesson {name} has no notebooks: release it again (nbgrader generate_assignment {name})."

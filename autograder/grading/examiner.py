@@ -17,7 +17,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from autograder.grading import wire
@@ -110,9 +110,10 @@ class _InPlace(ast.NodeTransformer):
 class Examiner:
     """Runs the test cells of one submission, one after another, in one namespace."""
 
-    def __init__(self, prelude: Prelude, limits: Limits, cells: list[str]):
-        """`cells` are the sources of the submission's own code cells, which are read and never run."""
-        self.prelude, self.limits, self.cells = prelude, limits, cells
+    def __init__(self, prelude: Prelude, limits: Limits, cells: list[str], scored: Collection[str] = ()):
+        """`cells` are the sources of the submission's own code cells, which are read and never run; `scored` the grade
+        ids of tests whose value is their points."""
+        self.prelude, self.limits, self.cells, self.scored = prelude, limits, cells, scored
         self.space = dict(prelude.namespace)
         self._own: set[str] = set()  # bound by test cells
 
@@ -172,6 +173,8 @@ class Examiner:
                 self._own |= bound
         if line is not None:
             self._tell(bound & self.prelude.wanted, line)
+        if ident in self.scored:
+            value = as_points(value)
         if value is None:
             return None
         shown = "<an object of the submission>" if is_handle(value) else repr(value)
@@ -194,6 +197,16 @@ class Examiner:
         for name in sorted(names & self.space.keys()):
             with contextlib.suppress(TypeError, ValueError, RemoteError):
                 line.define({name: self.space[name]})
+
+
+def as_points(value: Any) -> float:
+    """The value of a test that gives points by it. Raises TypeError for what is no number: that is no full marks here,
+    as it is with nbgrader, since a submission decides what the value is."""
+    kind = type(value)
+    if kind in (bool, int, float) or getattr(value, "shape", None) == () and kind.__module__ in ("torch", "numpy"):
+        with contextlib.suppress(TypeError, ValueError, RuntimeError, OverflowError):  # complex, a text, too large
+            return float(value)
+    raise TypeError("the value of this test is its points, and with this submission it is no number")
 
 
 def _in_place(line: Line) -> Callable:

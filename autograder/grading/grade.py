@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from autograder.errors import UserError
-from autograder.grading.classroom import Course, Lesson, open_course
+from autograder.grading.classroom import Course, Lesson, LessonNotebook, open_course
 from autograder.grading.job import Bundle, Job, Limits, Mode, Result, SandboxKind
+from autograder.grading.prelude import may_give_points
 from autograder.grading.record import Finished, InfrastructureFailure, Recorder, result_key, student_files
 
 Run = Callable[[Job], Result]
@@ -553,8 +554,22 @@ def _find(folder: Path, name: str, lesson: Lesson) -> Path | None:
 def _bundle(lesson: Lesson, name: str) -> Bundle:
     import nbformat
 
-    release = nbformat.writes(lesson.notebooks[name].master)
-    return Bundle(lesson.name, release, lesson.files, env={"NBGRADER_EXECUTION": "autograde"})
+    notebook = lesson.notebooks[name]
+    release = nbformat.writes(notebook.master)
+    solution = _solved(notebook) if any(map(may_give_points, notebook.master.cells)) else ""
+    return Bundle(lesson.name, release, lesson.files, env={"NBGRADER_EXECUTION": "autograde"}, solution=solution)
+
+
+def _solved(notebook: LessonNotebook) -> str:
+    """JSON of the instructor's solution with the tests as they are graded; empty where there is none."""
+    import nbformat
+
+    if notebook.solution is None:
+        return ""
+    cells = [cell for cell in notebook.solution.cells if cell.cell_type == "code"]
+    plain = [{"cell_type": "code", "metadata": cell.metadata, "source": cell.source} for cell in cells]
+    solved = nbformat.from_dict({"cells": plain, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+    return _with_hidden_tests(solved, notebook.master)
 
 
 def _with_hidden_tests(notebook: Any, master: Any) -> str:

@@ -42,12 +42,15 @@ class Bundle:
     files: dict[str, bytes] = field(default_factory=dict)  # relative path -> content, beside the notebook
     env: dict[str, str] = field(default_factory=dict)  # for the student's side: nothing secret
     imports: bool = True  # the warm parent loads what the release needs
+    solution: str = ""  # JSON of the solved notebook, where a test may give points by its value: see `runner`
 
     @cached_property
     def key(self) -> str:
         """Hash of everything that the bundle holds: equal keys may share a warm parent."""
         digest = hashlib.sha256()
         digest.update(json.dumps([self.lesson, self.release, sorted(self.env.items()), self.imports]).encode())
+        if self.solution:
+            digest.update(self.solution.encode())
         for path in sorted(self.files):
             digest.update(json.dumps([path, len(self.files[path])]).encode())
             digest.update(self.files[path])

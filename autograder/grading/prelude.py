@@ -28,6 +28,17 @@ def is_test(cell: dict) -> bool:
     return cell.get("cell_type") == "code" and bool(mark.get("grade")) and not mark.get("solution")
 
 
+def may_give_points(cell: dict) -> bool:
+    """Whether a test cell ends in an expression, whose value nbgrader takes for points if it is a number."""
+    if not is_test(cell):
+        return False
+    try:
+        body = parse(source_of(cell)).body
+    except SyntaxError:
+        return False
+    return bool(body) and isinstance(body[-1], ast.Expr) and not source_of(cell).rstrip().endswith(";")
+
+
 def grade_id(cell: dict) -> str:
     return cell.get("metadata", {}).get("nbgrader", {}).get("grade_id", "")
 

@@ -73,6 +73,7 @@ class _Station:
 
 
 _station: _Station | None = None
+_scored: dict[str, frozenset[str]] = {}  # bundle's key → grade ids of the tests whose value is their points
 _lock = threading.RLock()  # the warm parent serves one submission at a time
 
 
@@ -110,7 +111,20 @@ def _station_for(job: Job) -> _Station:
             raise
         _station = _Station(key, warm, prelude, folder)
         Finalize(None, close, exitpriority=10)  # at the end of a worker process too, where atexit is not run
-    return _station
+        if job.bundle.solution and job.mode == "sealed" and job.bundle.key not in _scored:
+            _scored[job.bundle.key] = _scored_tests(_station, job)
+    return _station or _station_for(job)
+
+
+def _scored_tests(station: _Station, job: Job) -> frozenset[str]:
+    """The tests that give the instructor's own solution a number for their value: points, as nbgrader has it.
+
+    A submission for which such a value is no number earns none. Of other tests the value says nothing.
+    """
+    result = _in_a_fork(station, dataclasses.replace(job, submission=job.bundle.solution, files={}))
+    if result.status == "failed":
+        raise SandboxError(f"the lesson's solution could not be run: {result.reason}")
+    return frozenset(outcome.grade_id for outcome in result.outcomes if outcome.credit is not None)
 
 
 @contextlib.contextmanager
@@ -236,7 +250,7 @@ class _Conductor:
         notebook = json.loads(job.submission)
         cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
         own = [source_of(cell) for cell in cells if not is_test(cell)]
-        tests = Examiner(self.station.prelude, job.limits, own)
+        tests = Examiner(self.station.prelude, job.limits, own, _scored.get(job.bundle.key, ()))
         with _inside(self.station.folder):
             for count, cell in enumerate(cells, 1):
                 source = source_of(cell)

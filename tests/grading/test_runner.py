@@ -223,6 +223,34 @@ def test_the_seed_reaches_the_examiner_and_not_the_student():
     assert passed(run(json.dumps(text), Bundle("seed", release), seed="secret")) == [True]
 
 
+@pytest.mark.parametrize(
+    ("source", "credit"),
+    [
+        ("def share(n): return n / 4", 0.5),
+        ("def share(n): return numpy.float64(n / 4)", 0.5),
+        ("def share(n): return torch.tensor(n / 4)", 0.5),
+        ("def share(n): return True", 1.0),
+        ("def share(n): return torch.tensor([n / 4, 1.0])", None),
+        ("def share(n): return None", None),
+        ("def share(n): return '1.0'", None),
+        ("def share(n): return 1j", None),
+        ("def share(n): return 10**400", None),
+        ("def share(n): return object()", None),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_points_must_be_a_number_where_the_solution_makes_them_one(source, credit):
+    cells = [("given", "import numpy, torch"), ("answer", ""), ("test", "share(2)"), ("test", "str(share(2))")]
+    solution = as_text(cells[0], ("answer", "def share(n): return n / 4"), *cells[2:])
+    submitted = as_text(cells[0], ("answer", source), *cells[2:])
+    first, second = run(submitted, Bundle("share", as_text(*cells), solution=solution)).outcomes
+    assert (first.passed, first.credit) == (credit is not None, credit)
+    assert credit is not None or "is no number" in first.message
+    assert second.passed and second.credit is None  # what the solution makes no number is left, as in nbgrader
+    (first, _) = run(submitted, Bundle("share", as_text(*cells))).outcomes  # without the solution at hand, too
+    assert first.passed or first.error == "OverflowError"
+
+
 def test_what_a_test_changes_is_changed_for_that_submission_only():
     release = as_text(("given", "import math\nseen = []"), ("test", "assert seen == []\nseen.append(1)\nmath.pi = 3"))
     bundle = Bundle("changes", release)
