@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import math
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -16,7 +17,14 @@ from torch import Tensor
 
 from utils.display import in_notebook, show_html
 
-__all__ = ["explore_alignment", "explore_attention", "explore_gates", "explore_neighbours", "explore_softmax"]
+__all__ = [
+    "explore_alignment",
+    "explore_attention",
+    "explore_gates",
+    "explore_masked",
+    "explore_neighbours",
+    "explore_softmax",
+]
 
 BAR = 24  # letters in a bar of weight 1
 ORANGE = "230, 159, 0"
@@ -122,6 +130,24 @@ def explore_gates(
     still = _states_as_html(text, states, cells)
     plain = _states_as_text(text, states, cells)
     _show(lambda ipywidgets: _stepper(ipywidgets, gates, text, cells, cell, start), still, plain)
+
+
+Guess = Callable[[list[str], int], Sequence[tuple[str, float]]]
+
+
+def explore_masked(models: Mapping[str, Guess], text: str, *, start: int = 0) -> None:
+    """Type a sentence, hide one of its words, and see what each of the models puts in its place.
+
+    ``models[name](words, i)`` is given all words, of which it must hide the i-th from itself, and returns what may be
+    there with its probability, the likeliest first. Words are letters, digits and apostrophes, or one punctuation mark.
+    `start` is the word that is hidden at first; the still picture shows what the models say there.
+    """
+    words = _split(text)
+    if not 0 <= start < len(words):
+        raise ValueError(f"start must be the index of one of the {len(words)} words, not {start}")
+    guesses = {name: guess(words, start) for name, guess in models.items()}
+    still, plain = _guesses_as_html(words, start, guesses), _guesses_as_text(words, start, guesses)
+    _show(lambda ipywidgets: _filler(ipywidgets, models, text, start), still, plain)
 
 
 # --- what all share --------------------------------------------------------------------------------------------------
@@ -474,3 +500,67 @@ def _states_as_text(text: str, states: Tensor, cells: Sequence[str]) -> str:
     for name, line in zip(cells, states.T, strict=True):
         lines.append(f"  {name:<{width}}" + "".join(f"{c:>5.1f}" for c in line.tolist()))
     return "\n".join(lines)
+
+
+# --- hidden words ----------------------------------------------------------------------------------------------------
+
+
+def _split(text: str) -> list[str]:
+    return re.findall(r"[\w']+|[^\w\s]", text)
+
+
+def _filler(ipywidgets, models: Mapping[str, Guess], text: str, start: int):
+    """The live widget: a text, a button for each of its words, and the answer below."""
+    typed = ipywidgets.Text(value=text, description="sentence", layout={"width": "36em"})
+    row, answer = ipywidgets.HBox(layout={"flex_flow": "row wrap"}), ipywidgets.HTML()
+
+    def choose(button):
+        for other in row.children:
+            other.button_style = "info" if other is button else ""
+        words, hidden = _split(typed.value), row.children.index(button)
+        answer.value = _guesses_as_html(words, hidden, {name: guess(words, hidden) for name, guess in models.items()})
+
+    def read(change=None, hidden: int = 0):
+        words = _split(typed.value)
+        row.children = tuple(
+            ipywidgets.Button(description=word, tooltip=f"hide {word!r}", layout={"width": "auto"}) for word in words
+        )
+        for button in row.children:
+            button.on_click(choose)
+        if words:
+            choose(row.children[hidden])
+        else:
+            answer.value = "type a sentence"
+
+    typed.observe(read, names="value")
+    read(hidden=start)
+    return ipywidgets.VBox([typed, row, answer])
+
+
+def _gap(words: Sequence[str], hidden: int) -> str:
+    return " ".join("▁▁▁" if i == hidden else word for i, word in enumerate(words))
+
+
+def _guesses_as_html(words: Sequence[str], hidden: int, guesses: Mapping[str, Sequence[tuple[str, float]]]) -> str:
+    """The sentence with its gap, and below it a column for each model: what it puts there, shaded by probability."""
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in guesses)
+    rows = ""
+    for rank in range(max(map(len, guesses.values()), default=0)):
+        cells = (
+            f'<td style="text-align: left; background-color: rgba({ORANGE}, {found[rank][1]:.2f})">'
+            f"{html.escape(found[rank][0])} {found[rank][1]:.2f}</td>"
+            if rank < len(found)
+            else "<td></td>"
+            for found in guesses.values()
+        )
+        rows += f"<tr>{''.join(cells)}</tr>"
+    caption = f'<caption style="white-space: nowrap">{html.escape(_gap(words, hidden))}</caption>'
+    return f"<table>{caption}<tr>{head}</tr>{rows}</table>"
+
+
+def _guesses_as_text(words: Sequence[str], hidden: int, guesses: Mapping[str, Sequence[tuple[str, float]]]) -> str:
+    width = max(map(len, guesses), default=0)
+    lines = [
+        f"  {name:<{width}}  " + "  ".join(f"{word} {p:.2f}" for word, p in found) for name, found in guesses.items()
+    ]
+    return "\n".join([_gap(words, hidden), *lines])
