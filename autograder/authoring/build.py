@@ -6,6 +6,7 @@ Nothing is written unless everything is right, and an unchanged source gives the
 from __future__ import annotations
 
 import copy
+import functools
 import os
 import re
 from collections.abc import Callable
@@ -74,11 +75,17 @@ class Built:
 
 
 def load(course: Course, name: str) -> Lesson:
-    """Read and lint one lesson.
+    """Read and lint one lesson; once, as long as its source stays what it is.
 
     Raises: LessonError with every problem found.
     """
-    lesson = read_lesson(course.source(name))
+    path = course.source(name)
+    return _checked(path, path.read_bytes())
+
+
+@functools.lru_cache(maxsize=64)
+def _checked(path: Path, content: bytes) -> Lesson:
+    lesson = read_lesson(path)
     if problems := lint(lesson):
         raise LessonError(problems)
     return lesson
