@@ -42,7 +42,7 @@ def sentiment(n_train: int, n_held_out: int, seed: int = 0) -> tuple[list[Exampl
     """
     generator = random.Random(seed)
     seen: set[str] = set()
-    return _draw(_Grammar(generator, False), n_train, seen), _draw(_Grammar(generator, True), n_held_out, seen)
+    return _draw(Grammar(generator, False), n_train, seen), _draw(Grammar(generator, True), n_held_out, seen)
 
 
 def reviews(n: int, seed: int = 0) -> list[list[str]]:
@@ -51,7 +51,7 @@ def reviews(n: int, seed: int = 0) -> list[list[str]]:
     The sentences of a review are about one thing and agree on whether it is any good. None says of a noun what the
     held-out sentences of `sentiment` say of it. Equal seeds give equal reviews.
     """
-    grammar = _Grammar(random.Random(seed), False)
+    grammar = Grammar(random.Random(seed), False)
     return [grammar.review() for _ in range(n)]
 
 
@@ -128,7 +128,7 @@ class _NothingToSay(Exception):
     """The combinations of this part of the data have no such sentence: draw another."""
 
 
-class _Grammar:
+class Grammar:
     """Derives sentences at random, of a given label, from one part of the combinations."""
 
     def __init__(self, generator: random.Random, held_out: bool):
@@ -368,7 +368,7 @@ FELT = tuple(_split(pair) for pair in lexicon.FELT)  # about parts, about wholes
 DID = {domain: _split(pair) for domain, pair in lexicon.DID.items()}
 
 
-def _draw(grammar: _Grammar, n: int, seen: set[str]) -> list[Example]:
+def _draw(grammar: Grammar, n: int, seen: set[str]) -> list[Example]:
     labels = [i % 2 for i in range(n)]
     grammar.random.shuffle(labels)
     examples = []
