@@ -662,6 +662,33 @@ with exercise("BertEmbeddings", points=2):
 # By hand: $h_{\text{[CLS]}} = (0.5, 2)$, $W$ is the identity and $b = 0$: pooled is $(\tanh 0.5, \tanh 2) = (0.46, 0.96)$.
 
 
+# %% [markdown]
+# PyTorch has such blocks, and your model has to agree with them. The next cell is the yardstick of the test: you may
+# skip it.
+
+
+# %% nbgrader={"grade": false, "grade_id": "torch_bert", "locked": true, "schema_version": 3, "solution": false, "task": false}
+def torch_bert(state: dict, config, ids: Tensor, segments: Tensor, mask: Tensor, **changed) -> tuple[Tensor, Tensor]:
+    """What nn.TransformerEncoderLayer makes of the same weights; `state` is a state dict of your Bert."""
+    x = F.embedding(ids, state["embeddings.word.weight"]) + state["embeddings.position.weight"][: ids.shape[1]]
+    x = x + F.embedding(segments, state["embeddings.segment.weight"])
+    x = F.layer_norm(x, x.shape[-1:], state["embeddings.norm.weight"], state["embeddings.norm.bias"], 1e-12)
+    options = {"activation": "gelu", "layer_norm_eps": 1e-12, "norm_first": False} | changed
+    names = {"linear1": "feed_forward.w_in", "linear2": "feed_forward.w_out", "self_attn.out_proj": "attention.w_o"}
+    names |= {"norm1": "attention_norm", "norm2": "feed_forward_norm"}
+    for i in range(config.n_layers):
+        block = {k.removeprefix(f"blocks.{i}."): v for k, v in state.items() if k.startswith(f"blocks.{i}.")}
+        layer = nn.TransformerEncoderLayer(
+            config.d_model, config.n_heads, config.d_hidden, 0.0, batch_first=True, dtype=x.dtype, **options
+        )
+        theirs = {f"{a}.{p}": block[f"{b}.{p}"] for a, b in names.items() for p in ("weight", "bias")}
+        qkv = {p: torch.cat([block[f"attention.w_{n}.{p}"] for n in "qkv"]) for p in ("weight", "bias")}
+        layer.load_state_dict(theirs | {f"self_attn.in_proj_{p}": value for p, value in qkv.items()})
+        with torch.no_grad():
+            x = layer(x, src_key_padding_mask=~mask)
+    return x, torch.tanh(F.linear(x[:, 0], state["pooler.weight"], state["pooler.bias"]))
+
+
 # %% nbgrader={"grade": false, "grade_id": "Bert", "locked": false, "schema_version": 3, "solution": true, "task": false}
 class Bert(nn.Module):
     """Embeddings, encoder blocks, and a pooler."""
@@ -693,33 +720,6 @@ class Bert(nn.Module):
             x = block(x, mask)
         return x, self.pooler(x[:, 0]).tanh()
         ### END SOLUTION
-
-
-# %% [markdown]
-# PyTorch has such blocks, and your model has to agree with them. The next cell is the yardstick of the test: you may
-# skip it.
-
-
-# %% nbgrader={"grade": false, "grade_id": "torch_bert", "locked": true, "schema_version": 3, "solution": false, "task": false}
-def torch_bert(state: dict, config, ids: Tensor, segments: Tensor, mask: Tensor, **changed) -> tuple[Tensor, Tensor]:
-    """What nn.TransformerEncoderLayer makes of the same weights; `state` is a state dict of your Bert."""
-    x = F.embedding(ids, state["embeddings.word.weight"]) + state["embeddings.position.weight"][: ids.shape[1]]
-    x = x + F.embedding(segments, state["embeddings.segment.weight"])
-    x = F.layer_norm(x, x.shape[-1:], state["embeddings.norm.weight"], state["embeddings.norm.bias"], 1e-12)
-    options = {"activation": "gelu", "layer_norm_eps": 1e-12, "norm_first": False} | changed
-    names = {"linear1": "feed_forward.w_in", "linear2": "feed_forward.w_out", "self_attn.out_proj": "attention.w_o"}
-    names |= {"norm1": "attention_norm", "norm2": "feed_forward_norm"}
-    for i in range(config.n_layers):
-        block = {k.removeprefix(f"blocks.{i}."): v for k, v in state.items() if k.startswith(f"blocks.{i}.")}
-        layer = nn.TransformerEncoderLayer(
-            config.d_model, config.n_heads, config.d_hidden, 0.0, batch_first=True, dtype=x.dtype, **options
-        )
-        theirs = {f"{a}.{p}": block[f"{b}.{p}"] for a, b in names.items() for p in ("weight", "bias")}
-        qkv = {p: torch.cat([block[f"attention.w_{n}.{p}"] for n in "qkv"]) for p in ("weight", "bias")}
-        layer.load_state_dict(theirs | {f"self_attn.in_proj_{p}": value for p, value in qkv.items()})
-        with torch.no_grad():
-            x = layer(x, src_key_padding_mask=~mask)
-    return x, torch.tanh(F.linear(x[:, 0], state["pooler.weight"], state["pooler.bias"]))
 
 
 # %% nbgrader={"grade": true, "grade_id": "test_Bert", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
