@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import ANSWERS, NAME, TINY
+from tiny import ANSWERS, NAME, TINY
 
 from autograder.authoring.audit import at_desk, audit
 from autograder.errors import UserError

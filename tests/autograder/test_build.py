@@ -7,7 +7,7 @@ import sys
 
 import nbformat
 import pytest
-from conftest import NAME, TINY
+from tiny import NAME, TINY
 
 from autograder.authoring.build import MAX_BYTES, assemble, build, check, load, release
 from autograder.authoring.lesson import LessonError

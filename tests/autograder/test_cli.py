@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ANSWERS, NAME, TINY
+from tiny import ANSWERS, NAME, TINY
 
 
 def autograder(course, *arguments):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import NAME, TINY, header
+from tiny import NAME, TINY, header
 
 from autograder.authoring.build import build
 from autograder.authoring.lesson import LessonError

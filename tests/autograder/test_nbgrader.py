@@ -11,7 +11,7 @@ import time
 import urllib.request
 
 import pytest
-from conftest import NAME, make_course
+from tiny import NAME, make_course
 
 from autograder.authoring.build import build, load
 from autograder.demo import answered

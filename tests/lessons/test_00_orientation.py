@@ -5,52 +5,26 @@ The lesson runs once, as a script does, at cpu scale (seconds).
 
 from __future__ import annotations
 
-import doctest
 import linecache
 import math
-import os
 import re
-import runpy
-import subprocess
 import symtable
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from worked import check_examples, exercises, parsed, run, run_bare, source
 
-from autograder.authoring.lesson import read_lesson
 from utils.checks import CheckFailed
 from utils.data import digits
 
-ROOT = Path(__file__).resolve().parents[2]
-LESSON = ROOT / "solutions" / "00_orientation" / "00_orientation.py"
-EXERCISES = (
-    "column_means",
-    "split_heads",
-    "merge_heads",
-    "softmax",
-    "cross_entropy",
-    "linear_backward",
-    "linear_flops",
-    "sgd_step",
-    "train",
-)
+LESSON = "00_orientation"
 
 
 @pytest.fixture(scope="module")
 def lesson():
     """Every name that the lesson defines, after it ran."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COURSE_SCALE", "cpu")
-        patch.setenv("COURSE_PLOTS", "off")
-        return runpy.run_path(str(LESSON))
-
-
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
+    return run(LESSON, "cpu")
 
 
 # --- results ---------------------------------------------------------------------------------------------------------
@@ -130,22 +104,18 @@ def test_a_cold_softmax_is_a_dirac_at_the_argmax(lesson):
 # --- what the text says ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", EXERCISES)
+@pytest.mark.parametrize("name", exercises(LESSON))
 def test_the_examples_in_the_docstrings_are_true(lesson, name):
-    finder = doctest.DocTestFinder(exclude_empty=True, recurse=False)
-    (example,) = finder.find(lesson[name], name, module=False, globs=lesson)
-    assert example.examples
-    failed, _ = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(example)
-    assert failed == 0
+    check_examples(lesson, name)
 
 
 @pytest.mark.parametrize(
     "number, body", [(1, "raise NotImplementedError()"), (2, "return x.mean()"), (3, "return x.mean(dim=1)")]
 )
 def test_a_wrong_answer_on_purpose_meets_the_hint_that_the_text_quotes(lesson, number, body):
-    test = read_lesson(LESSON).tests["test_column_means"].source
+    test = parsed(LESSON).tests["test_column_means"].source
     quoted = rf"^# {number}\. ✗ column_means: (.*?)(?:<br>\n#    (got .*))?$"
-    hint, detail = re.search(quoted, LESSON.read_text(), re.MULTILINE).groups(default="")
+    hint, detail = re.search(quoted, source(LESSON).read_text(), re.MULTILINE).groups(default="")
     names = {**lesson}
     exec(f"def column_means(x):\n    {body}\n", names)
     linecache.cache["<test>"] = (len(test), None, test.splitlines(keepends=True), "<test>")
@@ -155,7 +125,7 @@ def test_a_wrong_answer_on_purpose_meets_the_hint_that_the_text_quotes(lesson, n
 
 
 def test_a_test_that_is_run_again_changes_nothing_that_another_cell_reads():
-    cells = [cell for cell in read_lesson(LESSON).cells if cell.kind == "code"]
+    cells = [cell for cell in parsed(LESSON).cells if cell.kind == "code"]
     tests = set().union(*(bound(cell.source) for cell in cells if cell.is_test))
     for cell in cells:
         if not cell.is_test:
@@ -180,7 +150,7 @@ def loaded(source: str) -> set[str]:
 
 
 def test_the_optional_cell_trains_the_same_network_on_mnist(lesson, monkeypatch, capsys):
-    cell = next(cell.source for cell in read_lesson(LESSON).cells if cell.source.startswith("DOWNLOAD = False"))
+    cell = next(cell.source for cell in parsed(LESSON).cells if cell.source.startswith("DOWNLOAD = False"))
     assert cell.count("10_000") == 1
     tiny = [digits.Digits(torch.rand(n, 28, 28), torch.randint(10, (n,))) for n in (80, 20)]
     monkeypatch.setattr(digits, "load_mnist", lambda: tiny)
@@ -188,24 +158,8 @@ def test_the_optional_cell_trains_the_same_network_on_mnist(lesson, monkeypatch,
     assert re.fullmatch(r"\d+\.\d% of the 10,000 held-out digits are right\n", capsys.readouterr().out)
 
 
-# A machine without Jupyter and matplotlib, as far as imports can tell.
-BARE = """
-import runpy, sys
-for name in ("IPython", "ipywidgets", "matplotlib", "PIL"):
-    sys.modules[name] = None
-runpy.run_path(sys.argv[1], run_name="__main__")
-"""
-
-
 def test_the_lesson_runs_as_a_script_without_jupyter(tmp_path):
-    env = {**os.environ, "COURSE_SCALE": "smoke", "PYTHONPATH": str(ROOT)}
-    env.pop("COURSE_PLOTS", None)
-    command = [sys.executable, "-c", BARE, str(LESSON)]
-    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    assert "1 of 20 points, 19 not tested yet" in done.stdout
-    assert "20 of 20 points" in done.stdout
-    assert "[picture] Ten hidden units" in done.stdout
-    assert "skipped: set DOWNLOAD = True" in done.stdout
-    assert list(tmp_path.iterdir()) == []
+    said = run_bare(LESSON, tmp_path)
+    assert "1 of 20 points, 19 not tested yet" in said
+    assert "[picture] Ten hidden units" in said
+    assert "skipped: set DOWNLOAD = True" in said

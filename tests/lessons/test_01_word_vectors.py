@@ -5,13 +5,8 @@ The lesson runs once, as a script does, at cpu scale (about half a minute of one
 
 from __future__ import annotations
 
-import doctest
-import os
-import runpy
-import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,36 +14,17 @@ import torch
 import torch.nn.functional as F
 from sklearn.decomposition import PCA
 from sklearn.metrics.pairwise import cosine_similarity
+from worked import check_examples, exercises, run, run_bare
 
 from utils.data import minilm
 
-ROOT = Path(__file__).resolve().parents[2]
-LESSON = ROOT / "solutions" / "01_word_vectors" / "01_word_vectors.py"
-EXERCISES = (
-    "one_hot",
-    "lookup",
-    "build_vocab",
-    "skipgram_pairs",
-    "noise_distribution",
-    "negative_sampling_loss",
-    "nearest",
-    "analogy",
-    "pca",
-)
+LESSON = "01_word_vectors"
 
 
 @pytest.fixture(scope="module")
 def lesson():
     """Every name that the lesson defines, after it ran."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COURSE_SCALE", "cpu")
-        patch.setenv("COURSE_PLOTS", "off")
-        return runpy.run_path(str(LESSON))
-
-
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
+    return run(LESSON, "cpu")
 
 
 # --- results ---------------------------------------------------------------------------------------------------------
@@ -106,13 +82,9 @@ def test_the_solution_earns_all_points(lesson, capsys):
     assert "20 of 20 points" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", EXERCISES)
+@pytest.mark.parametrize("name", exercises(LESSON))
 def test_the_examples_in_the_docstrings_are_true(lesson, name):
-    finder = doctest.DocTestFinder(exclude_empty=True, recurse=False)
-    (example,) = finder.find(lesson[name], name, module=False, globs=lesson)
-    assert example.examples
-    failed, _ = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(example)
-    assert failed == 0
+    check_examples(lesson, name)
 
 
 # --- oracles ---------------------------------------------------------------------------------------------------------
@@ -210,23 +182,8 @@ def test_counted_vectors_know_nothing_then_something(lesson):
 
 # --- as a script -----------------------------------------------------------------------------------------------------
 
-BARE = """
-import runpy, sys
-for name in ("IPython", "ipywidgets", "jupyter_client", "matplotlib", "nbformat", "nbgrader", "jupytext"):
-    sys.modules[name] = None  # an import of it fails, as where it is not installed
-runpy.run_path(sys.argv[1], run_name="__main__")
-"""
-
 
 def test_the_lesson_runs_as_a_script_without_jupyter(tmp_path):
-    env = {**os.environ, "COURSE_SCALE": "smoke", "PYTHONPATH": str(ROOT)}
-    env.pop("COURSE_PLOTS", None)
-    done = subprocess.run(
-        [sys.executable, "-c", BARE, str(LESSON)], env=env, cwd=tmp_path, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    assert "20 of 20 points" in done.stdout
-    assert "[picture] From one to many" in done.stdout
-    assert "one-hot: all other words are equally far from “list”" in done.stdout
-    assert list(tmp_path.iterdir()) == []
+    said = run_bare(LESSON, tmp_path)
+    assert "[picture] From one to many" in said
+    assert "one-hot: all other words are equally far from “list”" in said

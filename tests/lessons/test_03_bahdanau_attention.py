@@ -6,63 +6,31 @@ again, and a slow test does. Everything else runs the lesson once at smoke scale
 
 from __future__ import annotations
 
-import doctest
 import json
-import os
 import re
-import runpy
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+from worked import check_examples, exercises, notebook_text, run, run_bare
 
 from utils.data.french import sentence_pairs
 
-ROOT = Path(__file__).resolve().parents[2]
-LESSON = ROOT / "solutions" / "03_bahdanau_attention" / "03_bahdanau_attention.py"
-EXERCISES = (
-    "additive_score",
-    "masked_softmax",
-    "context",
-    "reverse_words",
-    "bleu",
-    "alignment_error_rate",
-    "sequential_steps",
-)
-
-
-def run_lesson(scale: str) -> dict:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COURSE_SCALE", scale)
-        patch.setenv("COURSE_PLOTS", "off")
-        return runpy.run_path(str(LESSON))
+LESSON = "03_bahdanau_attention"
 
 
 @pytest.fixture(scope="module")
 def lesson():
     """Every name that the lesson defines, after it ran at smoke scale."""
-    return run_lesson("smoke")
-
-
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
+    return run(LESSON, "smoke")
 
 
 # --- results ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def printed() -> str:
-    """All text that the executed notebook shows, of a run at cpu scale."""
-    cells = json.loads(LESSON.with_suffix(".ipynb").read_text(encoding="utf-8"))["cells"]
-    outputs = [output for cell in cells for output in cell.get("outputs", [])]
-    text = "".join("".join(output.get("text", "")) for output in outputs)
-    assert "at cpu scale" in text, "build the lesson at cpu scale: autograder build 03"
-    return text
+    return notebook_text(LESSON)
 
 
 def number(pattern: str, text: str) -> float:
@@ -103,7 +71,7 @@ def test_the_solution_earned_all_points(printed, lesson, capsys):
 
 @pytest.mark.slow
 def test_trained_again_it_reaches_the_same():
-    again = run_lesson("cpu")
+    again = run(LESSON, "cpu")
     assert again["scores"]["attention"] > 90
     assert again["long_scores"]["attention"] > again["long_scores"]["one fixed context"] + 10
     assert again["error_rates"]["attention"] <= 0.25
@@ -116,11 +84,9 @@ def test_what_it_is_judged_on_is_never_trained_on(lesson):
     assert all(pair.alignment for pair in held_out)
 
 
-@pytest.mark.parametrize("name", EXERCISES)
+@pytest.mark.parametrize("name", exercises(LESSON))
 def test_the_examples_in_the_docstrings_are_true(lesson, name):
-    (example,) = doctest.DocTestFinder(recurse=False).find(lesson[name], name, module=False, globs=lesson)
-    assert example.examples
-    assert doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(example).failed == 0
+    check_examples(lesson, name)
 
 
 # --- parity ----------------------------------------------------------------------------------------------------------
@@ -236,23 +202,8 @@ def test_the_same_code_trains_on_multi30k(lesson, tmp_path, monkeypatch):
 
 # --- as a script -----------------------------------------------------------------------------------------------------
 
-BARE = """
-import runpy, sys
-for name in ("IPython", "ipywidgets", "jupyter_client", "matplotlib", "nbformat", "nbgrader", "jupytext", "sacrebleu"):
-    sys.modules[name] = None  # an import of it fails, as where it is not installed
-runpy.run_path(sys.argv[1], run_name="__main__")
-"""
-
 
 def test_the_lesson_runs_as_a_script_without_jupyter(tmp_path):
-    env = {**os.environ, "COURSE_SCALE": "smoke", "PYTHONPATH": str(ROOT)}
-    env.pop("COURSE_PLOTS", None)
-    done = subprocess.run(
-        [sys.executable, "-c", BARE, str(LESSON)], env=env, cwd=tmp_path, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    assert "20 of 20 points" in done.stdout
-    assert "[picture] One vector loses long sentences" in done.stdout
-    assert "skipped: set DOWNLOAD = True" in done.stdout
-    assert list(tmp_path.iterdir()) == []
+    said = run_bare(LESSON, tmp_path)
+    assert "[picture] One vector loses long sentences" in said
+    assert "skipped: set DOWNLOAD = True" in said

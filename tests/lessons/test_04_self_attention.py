@@ -5,11 +5,6 @@ The lesson runs once, as a script does, at cpu scale (about a minute of one core
 
 from __future__ import annotations
 
-import doctest
-import os
-import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,35 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+from worked import check_examples, exercises, run, run_bare
 
-ROOT = Path(__file__).resolve().parents[2]
-LESSON = ROOT / "solutions" / "04_self_attention" / "04_self_attention.py"
-EXERCISES = (
-    "project_qkv",
-    "scaled_dot_product",
-    "score_variance",
-    "causal_mask",
-    "padding_mask",
-    "MultiHeadAttention",
-    "attention_flops",
-    "crossover_length",
-    "sinusoidal_positions",
-    "shift_matrix",
-)
+LESSON = "04_self_attention"
 
 
 @pytest.fixture(scope="module")
 def lesson():
     """Every name that the lesson defines, after it ran."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COURSE_SCALE", "cpu")
-        patch.setenv("COURSE_PLOTS", "off")
-        return runpy.run_path(str(LESSON))
-
-
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
+    return run(LESSON, "cpu")
 
 
 def random_layer(lesson: dict, d_model: int, n_heads: int) -> nn.Module:
@@ -107,14 +82,9 @@ def test_the_solution_earns_all_points(lesson, capsys):
     assert capsys.readouterr().out.rstrip().endswith("20 of 20 points")
 
 
-@pytest.mark.parametrize("name", EXERCISES)
+@pytest.mark.parametrize("name", exercises(LESSON))
 def test_the_examples_in_the_docstrings_are_true(lesson, name):
-    finder = doctest.DocTestFinder(exclude_empty=True, recurse=False)
-    (example,) = finder.find(lesson[name], name, module=False, globs=lesson)
-    if name != "MultiHeadAttention":
-        assert example.examples
-    failed, _ = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(example)
-    assert failed == 0
+    check_examples(lesson, name)
 
 
 # --- parity ----------------------------------------------------------------------------------------------------------
@@ -296,24 +266,9 @@ def test_what_the_text_says_of_minilm_is_true(lesson):
 
 # --- as a script -----------------------------------------------------------------------------------------------------
 
-BARE = """
-import runpy, sys
-for name in ("IPython", "ipywidgets", "jupyter_client", "matplotlib", "nbformat", "nbgrader", "jupytext"):
-    sys.modules[name] = None  # an import of it fails, as where it is not installed
-runpy.run_path(sys.argv[1], run_name="__main__")
-"""
-
 
 def test_the_lesson_runs_as_a_script_without_jupyter(tmp_path):
-    env = {**os.environ, "COURSE_SCALE": "smoke", "PYTHONPATH": str(ROOT)}
-    env.pop("COURSE_PLOTS", None)
-    done = subprocess.run(
-        [sys.executable, "-c", BARE, str(LESSON)], env=env, cwd=tmp_path, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    assert "20 of 20 points" in done.stdout
-    assert "[picture] To reverse" in done.stdout
-    assert "“it” looks most at “cat”" in done.stdout
-    assert "skipped: set DOWNLOAD = True" in done.stdout
-    assert list(tmp_path.iterdir()) == []
+    said = run_bare(LESSON, tmp_path)
+    assert "[picture] To reverse" in said
+    assert "“it” looks most at “cat”" in said
+    assert "skipped: set DOWNLOAD = True" in said
