@@ -179,6 +179,13 @@ class Grammar:
         kinds = (self.plain, self.negated, self.found, self.nothing, self.did)
         return self.random.choices(kinds, (8, 8, 3, 2, 4))[0](label, noun)
 
+    def contrary(self, noun: _Noun, label: int) -> str:
+        """A word that says the label when it is negated: *not unhelpful* would be one negation too many."""
+        adjective = self.say(noun, noun.words(1 - label))
+        if adjective.startswith(("un", "im")) and label == POSITIVE:
+            raise _NothingToSay
+        return adjective
+
     def lasts(self, noun: _Noun) -> bool:
         """Whether one can say *never* of it."""
         return noun.whole or noun.text in lexicon.LASTING
@@ -191,11 +198,11 @@ class Grammar:
         return f"{was} {intensifier}{self.say(noun, noun.words(label))}"
 
     def negated(self, label: int, noun: _Noun) -> str:
-        adjective = self.say(noun, noun.words(1 - label))
+        adjective = self.contrary(noun, label)
         was, short = noun.was, f"{noun.was}n't"
         forms = [f"{was} anything but {adjective}", f"{was} far from {adjective}", f"{was} by no means {adjective}"]
         forms += [f"{was} not at all {adjective}", f"{short} {adjective} at all", f"{was} hardly {adjective}"]
-        if self.lasts(noun):
+        if self.lasts(noun) and adjective not in lexicon.NOT_FOREVER:
             forms += [f"{was} never {adjective}"] * 2
         if label == NEGATIVE:
             forms += [f"{was} not {adjective}", f"{short} {adjective}", f"{was} not very {adjective}"]
@@ -206,7 +213,7 @@ class Grammar:
 
     def found(self, label: int, noun: _Noun) -> str:
         contrary = self.chance(0.5)
-        adjective = self.say(noun, noun.words(label ^ contrary))
+        adjective = self.contrary(noun, label) if contrary else self.say(noun, noun.words(label))
         verbs = ["did not find", "didn't find"] + ["never found"] * self.lasts(noun)
         verb = self.choice(verbs) if contrary else "found"
         at_all = " at all" if contrary and label else ""
@@ -214,9 +221,9 @@ class Grammar:
 
     def nothing(self, label: int, noun: _Noun) -> str:
         if self.chance(0.5):
-            verb = self.say(noun, (("disliked", "hated"), ("liked", "enjoyed", "admired"))[1 - label])
+            verb = self.say(noun, (("liked", "enjoyed"), ("disliked", "hated"))[label])
             return f"there was nothing I {verb} about the {noun.text}"
-        adjective = self.say(noun, noun.words(1 - label))
+        adjective = self.contrary(noun, label)
         if adjective in ("good", "bad"):
             raise _NothingToSay
         return f"there was nothing {adjective} about the {noun.text}"
@@ -225,9 +232,12 @@ class Grammar:
         """What it did to me, or what I felt: *the film did not move me*, *I loved the film*."""
         contrary = self.chance(0.6)
         if self.chance(0.4) and not (contrary and label):
-            past, base = self.say(noun, FELT[noun.whole][label ^ contrary]).split(":")
-            verb = self.choice((f"did not {base}", f"didn't {base}")) if contrary else past
-            return f"I {verb} the {noun.text}"
+            if not contrary:
+                return f"I {self.say(noun, FELT[noun.whole][label])} the {noun.text}"
+            return (
+                self.choice(("I did not", "I didn't"))
+                + f" {self.say(noun, lexicon.NOT_FELT[noun.whole])} the {noun.text}"
+            )
         verbs = DID[noun.domain if noun.whole else "part"][label ^ contrary]
         past, base = self.say(noun, verbs).split(":")
         the = f"the {noun.text}"
@@ -245,7 +255,10 @@ class Grammar:
 
     def both(self, label: int, whole: _Noun) -> str:
         first = self.noun(whole)
-        return f"{self.clause(label, first)}, and {self.clause(label, self.noun(whole, other=first))}"
+        one, other = self.clause(label, first), self.clause(label, self.noun(whole, other=first))
+        if one.startswith("there was") and other.startswith("there was"):
+            raise _NothingToSay
+        return f"{one}, and {other}"
 
     def contrast(self, label: int, whole: _Noun) -> str:
         """The main clause, or the one after *but*, has the last word; what is conceded is only about a part."""
@@ -349,7 +362,7 @@ class Grammar:
                 self.mentioned = before
                 continue
             kinds |= {kind} - {"simple", "contrast"}
-            if self.chance(0.5):
+            if len(sentences) == 1 and self.chance(0.5):
                 sentence = sentence.replace(f"The {whole.text} was", "It was", 1)
             sentences.append(sentence)
         self.mentioned = None
@@ -364,7 +377,7 @@ def _split(pair: tuple[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 STRONG = _split(lexicon.STRONG)
-FELT = tuple(_split(pair) for pair in lexicon.FELT)  # about parts, about wholes
+FELT = tuple(_split(pair) for pair in lexicon.FELT)
 DID = {domain: _split(pair) for domain, pair in lexicon.DID.items()}
 
 

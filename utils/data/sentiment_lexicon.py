@@ -108,7 +108,7 @@ DID = {
     "part": ("impressed:impress pleased:please", "disappointed:disappoint annoyed:annoy irritated:irritate"),
     "film": (
         "impressed:impress delighted:delight thrilled:thrill moved:move amused:amuse touched:touch",
-        "disappointed:disappoint annoyed:annoy irritated:irritate bored:bore tired:tire depressed:depress",
+        "disappointed:disappoint annoyed:annoy irritated:irritate bored:bore confused:confuse depressed:depress",
     ),
     "restaurant": (
         "impressed:impress delighted:delight charmed:charm pleased:please",
@@ -121,14 +121,9 @@ DID = {
 }
 DID |= {"novel": DID["film"], "opera": DID["film"], "hotel": DID["restaurant"]}
 
-# What the reviewer felt, about parts of things and about things.
-FELT = (
-    ("liked:like loved:love", "disliked:dislike hated:hate"),
-    (
-        "liked:like loved:love enjoyed:enjoy admired:admire",
-        "disliked:dislike hated:hate loathed:loathe despised:despise",
-    ),
-)
+# What the reviewer felt, about parts of things and about things; and what can be negated of it.
+FELT = (("liked loved", "disliked hated"), ("liked loved enjoyed adored", "disliked hated loathed detested"))
+NOT_FELT = (("like",), ("like", "enjoy"))
 
 # How one meets the thing: to have done it, doing it, to do it once more; then how a review begins.
 MEETING = {
@@ -137,20 +132,24 @@ MEETING = {
     "restaurant": ("eaten at", "going there", "go back", "We had dinner at this {} {}.", "I ate at this {} {}."),
     "hotel": (
         "stayed at", "going there", "stay there again",
-        "We stayed at this {} {}.", "I spent three nights at this {} {}.",
+        "We stayed at this {} {}.", "I spent a night at this {} {}.",
     ),
     "opera": ("seen", "seeing it", "see it again", "I went to this {} {}.", "We saw this {} {}."),
     "phone": ("owned", "buying it", "buy it again", "I bought this {} {}.", "I was given this {} {}."),
 }  # fmt: skip
 PLURALS = {"comedy": "comedies", "story": "stories", "mystery": "mysteries"}
-LASTING = {
+NOT_FOREVER = {  # with these "never" is odd
+    "overpriced", "forgettable", "memorable", "flimsy", "sturdy", "awkward", "handy", "practical", "original", "large",
+    "generous", "small", "tiny", "spacious", "cramped",
+}  # fmt: skip
+LASTING = {  # parts of which one can say "never"
     "acting", "plot", "script", "dialogue", "music", "camerawork", "jokes", "characters", "chase scenes", "style",
     "storytelling", "humour", "heroine", "descriptions", "dialogues", "service", "waiters", "food", "receptionist",
     "cleaners", "room", "singing", "orchestra", "sound", "staging", "lighting", "leading lady", "dancers", "battery",
     "software", "helpline", "second half",
 }  # fmt: skip
 WHEN = (
-    "last week", "in the spring", "yesterday", "two months ago", "on my birthday", "in August", "on a rainy Sunday",
+    "last week", "in the spring", "in March", "two months ago", "on my birthday", "in August", "on a rainy Sunday",
     "before Christmas", "last summer",
 )  # fmt: skip
 PEOPLE = (
