@@ -32,6 +32,7 @@ from autograder.grading.outputs import Outputs
 
 START_SECONDS = 180  # for the warm parent's imports
 GRACE_SECONDS = 1.0  # between asking a kernel to stop and ending it
+CLOSE_SECONDS = 10.0  # for a kernel's processes to end
 FLOOD_BYTES = 200 * 2**20  # printed by one cell: read and thrown away up to here, then the kernel is ended
 
 
@@ -323,7 +324,7 @@ class Kernel:
         if self.lost is None:
             self.lost = "it was over"
             self._order(b"K")
-            self._control.settimeout(30)
+            self._control.settimeout(CLOSE_SECONDS)
             try:
                 said = json.loads(self._control.recv(1 << 16))
                 self._status = said.pop("status")

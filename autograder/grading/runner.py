@@ -22,11 +22,11 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.util import Finalize
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from autograder.errors import UserError
 from autograder.grading.client import GRACE_SECONDS, Kernel, KernelLost, SandboxError, WarmParent, own_cpu
@@ -39,6 +39,7 @@ from autograder.grading.warm import die_with_parent
 from autograder.grading.wire import Encoder
 
 MARGIN_SECONDS = 30  # beyond the notebook's own time, before the whole submission is given up
+STUCK_SECONDS = 15  # beyond a cell's own time, before the process that waits for it is given up
 MAX_KERNELS = 6  # a submission that loses more than this many kernels runs no further
 MAX_PRINTING_CELLS = 20  # all cells together may print as much as this many
 _REPLAY_SHARE = 3  # replaying gets a third of what is left of the notebook's time
@@ -170,7 +171,23 @@ def run(job: Job) -> Result:
 
 
 def _in_a_fork(station: _Station, job: Job) -> Result:
-    """Conduct the job in a forked process, which gets the notebook's time and a bit, and no more."""
+    """Conduct the job in a forked process, which gets the notebook's time and a bit, and no more.
+
+    A cell that gets the process stuck where no time-out is heard (in C, over what the submission gave to a test) is the
+    submission's own loss: the process is ended, and another goes through the notebook in what is left of the time,
+    without that cell.
+    """
+    until = time.monotonic() + job.limits.notebook_seconds
+    stuck: set[int] = set()
+    while True:
+        result, cell = _attempt(station, job, until, frozenset(stuck))
+        if result is not None:
+            return result
+        stuck.add(cell)
+
+
+def _attempt(station: _Station, job: Job, until: float, stuck: frozenset[int]) -> tuple[Result | None, int]:
+    """Conduct the job without the cells that are `stuck`. The result, or the number of a cell that is stuck now."""
     read, write = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # a fork while other threads run: ours only need the pipe
@@ -182,15 +199,15 @@ def _in_a_fork(station: _Station, job: Job) -> Result:
             os.close(read)
             with os.fdopen(write, "wb") as pipe:
                 known = set(sys.modules)
-                result = _conduct_safely(station, job)
+                result = _conduct_safely(_Conductor(station, job, until, stuck, pipe))
                 loaded = sorted(set(sys.modules) - known)
                 pipe.write(json.dumps({"result": result.as_dict(), "loaded": loaded}).encode())
             status = 0
         finally:
             os._exit(status)
     os.close(write)
-    deadline = time.monotonic() + job.limits.notebook_seconds + MARGIN_SECONDS
-    data, late = bytearray(), True
+    end = deadline = until + MARGIN_SECONDS
+    cell, data, late = 0, bytearray(), True
     with os.fdopen(read, "rb", buffering=0) as pipe:
         while (left := deadline - time.monotonic()) > 0 and select.select([pipe], [], [], left)[0]:
             piece = pipe.read(1 << 20)
@@ -198,26 +215,33 @@ def _in_a_fork(station: _Station, job: Job) -> Result:
                 late = False
                 break
             data += piece
+            if b"\n" in piece:  # where it is, and how long that may take; what follows the last line is the result
+                *lines, data = data.split(b"\n")
+                cell, seconds = json.loads(lines[-1])
+                deadline = min(end, time.monotonic() + seconds) if cell else end
     if late:
         os.kill(pid, signal.SIGKILL)
     _, status, usage = os.wait4(pid, 0)
+    if late and cell and cell not in stuck:
+        return None, cell
     try:
         answer = json.loads(data)
         result = Result.from_dict(answer["result"])
     except ValueError:
         close()  # it may be in the middle of something
         reason = "did not end in time" if late else f"ended early (status {os.waitstatus_to_exitcode(status)})"
-        return Result(job.student, job.bundle.lesson, "failed", reason=f"the examiner's process {reason}")
+        return Result(job.student, job.bundle.lesson, "failed", reason=f"the examiner's process {reason}"), 0
     for name in answer["loaded"]:  # by tests, never by student code: the next submission finds it loaded
         with contextlib.suppress(Exception):
             importlib.import_module(name)
     cpu = usage.ru_utime + usage.ru_stime
-    return dataclasses.replace(result, usage=dataclasses.replace(result.usage, examiner_cpu=cpu))
+    return dataclasses.replace(result, usage=dataclasses.replace(result.usage, examiner_cpu=cpu)), 0
 
 
-def _conduct_safely(station: _Station, job: Job) -> Result:
+def _conduct_safely(conductor: _Conductor) -> Result:
+    job = conductor.job
     try:
-        return _Conductor(station, job).conduct()
+        return conductor.conduct()
     except SandboxError as error:
         return Result(job.student, job.bundle.lesson, "failed", reason=str(error))
     except Exception as error:
@@ -231,6 +255,9 @@ class _Conductor:
 
     station: _Station
     job: Job
+    deadline: float  # of the notebook
+    stuck: frozenset[int]  # numbers of cells that are not run: the grader got stuck in them
+    pipe: BinaryIO  # to say where it is
     kernel: Kernel | None = None
     line: Line | None = None
     kernels: list[Kernel] = field(default_factory=list)
@@ -246,7 +273,6 @@ class _Conductor:
         job = self.job
         os.environ["COURSE_SEED"] = job.seed
         _limit_memory(job)
-        self.deadline = time.monotonic() + job.limits.notebook_seconds
         notebook = json.loads(job.submission)
         cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
         own = [source_of(cell) for cell in cells if not is_test(cell)]
@@ -254,7 +280,9 @@ class _Conductor:
         with _inside(self.station.folder):
             for count, cell in enumerate(cells, 1):
                 source = source_of(cell)
-                if not source.strip():
+                if count in self.stuck:
+                    outputs = self._stuck(cell, count)
+                elif not source.strip():
                     outputs = Outputs(job.limits)
                     if is_test(cell):
                         self.outcomes.append(Outcome(grade_id(cell), True))
@@ -286,6 +314,30 @@ class _Conductor:
 
     # --- cells
 
+    @contextlib.contextmanager
+    def _watched(self, count: int, seconds: float) -> Iterator[None]:
+        """Let the parent end this process if it is not out of here in time: it may be where it hears no time-out."""
+        self._report(count, seconds + 2 * GRACE_SECONDS + STUCK_SECONDS)
+        try:
+            yield
+        finally:
+            self._report(0, 0)
+
+    def _report(self, count: int, seconds: float) -> None:
+        self.pipe.write(json.dumps([count, seconds]).encode() + b"\n")
+        self.pipe.flush()
+
+    def _stuck(self, cell: dict, count: int) -> Outputs:
+        """In place of a cell that never ended."""
+        seconds, outputs = self.job.limits.cell_seconds, Outputs(self.job.limits)
+        what = f"the test {grade_id(cell)}" if is_test(cell) else f"cell {count}"
+        message = f"it took longer than {seconds:.3g} s, the time limit of a cell, and did not react"
+        self._say(f"Running {what} was stopped: {message}.")
+        outputs.error("TimeoutError", message, [f"Running {what} was stopped: {message}."])
+        if is_test(cell):
+            self.outcomes.append(Outcome(grade_id(cell), False, error="TimeoutError", message=message, seconds=seconds))
+        return outputs
+
     def _own_cell(self, source: str, count: int, what: str) -> Outputs:
         limits = self.job.limits
         if self.printed > MAX_PRINTING_CELLS * (limits.output_bytes + limits.figure_bytes):
@@ -296,8 +348,9 @@ class _Conductor:
             return outputs
         seconds = min(self.job.limits.cell_seconds, self._left())
         try:
-            interrupted = self._run(source, count, seconds, outputs)
-            self._settle(outputs)
+            with self._watched(count, seconds + self.job.limits.call_seconds):
+                interrupted = self._run(source, count, seconds, outputs)
+                self._settle(outputs)
         except KernelLost as lost:
             self._let_go()
             self._say(f"Running {what} was stopped: {lost}.")
@@ -330,10 +383,11 @@ class _Conductor:
         seconds = max(0.0, min(self.job.limits.cell_seconds, self._left()))
         before = line.calls_cpu if line else 0.0
         why = f"the submission's code could not be asked: {self.why_none}"
-        outputs, outcome = tests.run(cell, count, seconds, line, why)
+        with self._watched(count, seconds):
+            outputs, outcome = tests.run(cell, count, seconds, line, why)
         if line:
             self.calls_cpu += line.calls_cpu - before
-            with contextlib.suppress(KernelLost):
+            with contextlib.suppress(KernelLost), self._watched(count, self.job.limits.call_seconds):
                 self._settle(outputs)
             if line.kernel.lost:
                 self._say(f"Code called by the test {outcome.grade_id} was stopped: {line.kernel.lost}.")

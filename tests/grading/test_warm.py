@@ -373,7 +373,7 @@ if os.fork() == 0:
     os._exit(0)
 """
     )
-    assert len(descendants(warm) - before) >= 4  # supervisor, kernel, sleep, daemon
+    assert settle(lambda: len(descendants(warm) - before) >= 4)  # supervisor, kernel, sleep, daemon
     shell.kernel.close()
     assert settle(lambda: descendants(warm) == before)
 
