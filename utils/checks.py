@@ -18,8 +18,9 @@ import linecache
 import math
 import os
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -169,33 +170,31 @@ def expect(condition: bool | Tensor, hint: str, got: Any = None) -> None:
         raise CheckFailed(hint, "" if got is None else f"got {describe(got)}")
 
 
-def expect_equal(got: Any, expected: Any, hint: str) -> None:
+def expect_equal(got: Any, expected: Any, hint: str, *, mistakes: Mapping[str, Any] | None = None) -> None:
     """Fail with `hint` unless `got` is exactly `expected`: the same type of value, shape, dtype and every element.
 
-    A list and a tuple with equal items count as equal, as do an int and a float of the same value.
+    A list and a tuple with equal items count as equal, as do an int and a float of the same value. `mistakes` is as for
+    `expect_close`.
     """
-    _count()
-    if isinstance(expected, Tensor):
-        _compare(got, expected, hint, tolerance=0.0)
-    elif isinstance(got, Tensor) or not _same(got, expected):
-        raise CheckFailed(hint, f"got      {describe(got)}\nexpected {describe(expected)}")
+    _expect(_equal, got, expected, hint, mistakes)
 
 
-def expect_close(got: Any, expected: Any, hint: str, *, tolerance: float | None = None) -> None:
+def expect_close(
+    got: Any,
+    expected: Any,
+    hint: str,
+    *,
+    tolerance: float | None = None,
+    mistakes: Mapping[str, Any] | None = None,
+) -> None:
     """Fail unless `got` has the shape and dtype of `expected` and differs by at most `tolerance` · max|expected|.
 
     Nothing is broadcast. `hint` is shown when the values differ; a wrong type, shape or dtype says so. `tolerance` is
     1e-5 in float32 and 1e-10 in float64 unless given; integers and booleans must be equal. NaN equals NaN.
+
+    `mistakes` maps hints to what those mistakes would give: where `got` is one of them, its hint is shown instead.
     """
-    _count()
-    if isinstance(expected, (bool, int, float)):
-        if not isinstance(got, (bool, int, float, Tensor)) or (isinstance(got, Tensor) and got.dim() > 0):
-            raise CheckFailed("the result should be a single number", f"got {describe(got)}\n{hint}")
-        limit = (TOLERANCE[torch.float32] if tolerance is None else tolerance) * (abs(expected) or 1.0)
-        if not (abs(got - expected) <= limit or got == expected or (got != got and expected != expected)):
-            raise CheckFailed(hint, f"got {float(got):.6g}, expected {float(expected):.6g} (allowed: {limit:.1e})")
-    else:
-        _compare(got, expected, hint, tolerance)
+    _expect(partial(_close, tolerance=tolerance), got, expected, hint, mistakes)
 
 
 def expect_raises(error: type[Exception], fn: Callable, *args: Any, hint: str) -> None:
@@ -223,9 +222,42 @@ def expect_from_scratch(fn: Any, *forbidden: str) -> None:
             raise CheckFailed(f"write this one from scratch: your code may not use `{name}`")
 
 
-def _count() -> None:
+def _count(checks: int = 1) -> None:
     if _state.current:
-        _state.current.checks += 1
+        _state.current.checks += checks
+
+
+def _expect(compare: Callable, got: Any, expected: Any, hint: str, mistakes: Mapping[str, Any] | None) -> None:
+    mistakes = mistakes or {}
+    _count(1 + len(mistakes))
+    try:
+        compare(got, expected, hint)
+    except CheckFailed as failure:
+        for known, wrong in mistakes.items():
+            try:
+                compare(got, wrong, known)
+            except CheckFailed:
+                continue
+            raise CheckFailed(known, failure.detail) from None
+        raise
+
+
+def _equal(got: Any, expected: Any, hint: str) -> None:
+    if isinstance(expected, Tensor):
+        _compare(got, expected, hint, tolerance=0.0)
+    elif isinstance(got, Tensor) or not _same(got, expected):
+        raise CheckFailed(hint, f"got      {describe(got)}\nexpected {describe(expected)}")
+
+
+def _close(got: Any, expected: Any, hint: str, tolerance: float | None) -> None:
+    if isinstance(expected, (bool, int, float)):
+        if not isinstance(got, (bool, int, float, Tensor)) or (isinstance(got, Tensor) and got.dim() > 0):
+            raise CheckFailed("the result should be a single number", f"got {describe(got)}\n{hint}")
+        limit = (TOLERANCE[torch.float32] if tolerance is None else tolerance) * (abs(expected) or 1.0)
+        if not (abs(got - expected) <= limit or got == expected or (got != got and expected != expected)):
+            raise CheckFailed(hint, f"got {float(got):.6g}, expected {float(expected):.6g} (allowed: {limit:.1e})")
+    else:
+        _compare(got, expected, hint, tolerance)
 
 
 def _same(got: Any, expected: Any) -> bool:

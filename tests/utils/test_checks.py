@@ -80,6 +80,52 @@ def test_a_wrong_shape_is_said_before_the_hint():
     assert error.value.detail.endswith("the hint")
 
 
+def failure(check, *arguments, **options) -> CheckFailed:
+    with pytest.raises(CheckFailed) as caught:
+        check(*arguments, **options)
+    return caught.value
+
+
+def test_a_known_mistake_has_its_own_hint_and_shows_what_was_expected():
+    known = {"the sign is wrong": -RIGHT, "half of it": RIGHT / 2, "rows and columns": RIGHT.T}
+    rounded = -RIGHT * (1 + 1e-6)
+    assert failure(expect_close, rounded, RIGHT, "other values", mistakes=known).hint == "the sign is wrong"
+    halved = failure(expect_close, RIGHT / 2, RIGHT, "other values", mistakes=known)
+    assert halved.hint == "half of it"
+    assert halved.detail == failure(expect_close, RIGHT / 2, RIGHT, "other values").detail
+    assert "got 2, expected 4" in halved.detail
+    turned = failure(expect_close, RIGHT.T, RIGHT, "other values", mistakes=known)
+    assert turned.hint == "rows and columns" and "float32 (2, 3)" in turned.detail  # before the shape is complained of
+    assert failure(expect_close, RIGHT + 1, RIGHT, "other values", mistakes=known).hint == "other values"
+    assert "dtype" in failure(expect_close, -RIGHT.double(), RIGHT, "other values", mistakes=known).hint
+
+
+def test_a_mistake_that_is_right_in_this_case_is_none():
+    """With one head, one word or a size of 1 a wrong formula often gives the right numbers."""
+    expect_close(RIGHT, RIGHT, "other values", mistakes={"never shown": RIGHT.clone(), "nor this": -RIGHT})
+    expect_equal([1, 2], [1, 2], "other items", mistakes={"never shown": [1, 2]})
+
+
+def test_known_mistakes_in_numbers_and_in_what_must_be_equal():
+    assert (
+        failure(expect_close, 4.0, 2.0, "other", mistakes={"twice as much": 4.0, "none": 0.0}).hint == "twice as much"
+    )
+    mask = torch.ones(3, 3, dtype=torch.bool).tril()
+    upside_down = failure(expect_equal, ~mask, mask, "other", mistakes={"True keeps": ~mask})
+    assert upside_down.hint == "True keeps" and "first difference" in upside_down.detail
+    assert failure(expect_equal, "ab", ["a", "b"], "other", mistakes={"a list": "ab"}).hint == "a list"
+    assert failure(expect_close, RIGHT * 1.01, RIGHT, "other", mistakes={"no": -RIGHT}, tolerance=1e-3).hint == "other"
+    loose = {"nearly half": RIGHT * 0.505}
+    assert failure(expect_close, RIGHT / 2, RIGHT, "other", mistakes=loose, tolerance=1e-2).hint == "nearly half"
+
+
+def test_each_known_mistake_is_a_check(capsys):
+    with exercise("count", points=1):
+        expect_close(RIGHT, RIGHT, "other", mistakes={"a": -RIGHT, "b": RIGHT / 2})
+        expect_equal(1, 1, "other")
+    assert "count: 4 checks passed" in capsys.readouterr().out
+
+
 def test_infinities_and_nans_count_as_values():
     inf = float("inf")
     expect_close(torch.tensor([inf, 1.0, float("nan")]), torch.tensor([inf, 1.0, float("nan")]), hint="h")
