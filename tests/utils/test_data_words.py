@@ -47,6 +47,31 @@ def test_quotes_around_code_change_nothing(monkeypatch, quote):
     assert words.documents()["topic"][: len(start)] == start
 
 
+def test_texts_are_the_same_documents_as_they_are_written(monkeypatch):
+    assert list(words.texts()) == list(words.documents())
+    lists = words.texts()["lists"]
+    assert lists.startswith("List displays\n***") and "\n\n   list_display" in lists
+    code = "   >>> for x in y:\n   ...     print(x)  # an Example"
+    shared = "This paragraph stands in two topics, Once It Is Kept."
+    topics = {
+        "a": f"\n{'The small one. ' * words.FEWEST}\n \n{shared}  \n",
+        "b": f"{'The large one. ' * words.FEWEST * 2}\n\n{shared}\n\n\n{code}\n\n",
+    }
+    _pretend(monkeypatch, topics)
+    large, small = words.texts()["b"], words.texts()["a"]
+    assert large.endswith(f"one.\n\n{shared}\n\n{code}")
+    assert small == ("The small one. " * words.FEWEST).rstrip()
+
+
+def test_documents_are_held_out_whole():
+    documents = {f"d{i:02}": i for i in range(50)}
+    train, held_out = words.split(documents, 0.1, seed=1)
+    assert len(held_out) == 5 and len(train) == 45 and train | held_out == documents
+    assert list(train) == sorted(train) and list(held_out) == sorted(held_out)
+    assert words.split(documents, 0.1, seed=1) == (train, held_out) != words.split(documents, 0.1, seed=2)
+    assert len(words.split({"a": 0, "b": 1}, 0.1)[1]) == 1
+
+
 def test_a_python_without_its_documentation_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
     with pytest.raises(ModuleNotFoundError, match="install a complete Python"):
