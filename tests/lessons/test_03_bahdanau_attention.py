@@ -11,7 +11,7 @@ import re
 
 import pytest
 import torch
-from torch import nn
+from layers import randomise
 from worked import check_examples, exercises, notebook_text, run, run_bare
 
 from utils.data.french import sentence_pairs
@@ -117,23 +117,16 @@ def test_bleu_is_sacrebleus(lesson, sentences, noise, cut):
     assert lesson["bleu"](candidates, references) == pytest.approx(theirs.score, abs=1e-9)
 
 
-def random_weights(module: nn.Module) -> nn.Module:
-    with torch.no_grad():
-        for parameter in module.double().parameters():
-            parameter.normal_(0, 0.5)
-    return module
-
-
 @pytest.mark.parametrize("size, b, n", [((9, 3, 4), 4, 6), ((5, 2, 1), 1, 1), ((30, 8, 6), 3, 12)])
 def test_the_encoder_is_pytorchs_bidirectional_gru(lesson, size, b, n):
-    encoder = random_weights(lesson["BidirectionalEncoder"](*size))
+    encoder = randomise(lesson["BidirectionalEncoder"](*size).double(), 0.5)
     ids, lengths = torch.randint(size[0], (b, n)), torch.randint(1, n + 1, (b,))
     wanted = lesson["torch_encoder"](encoder.state_dict(), ids, lengths)
     torch.testing.assert_close(encoder(ids, lengths).detach(), wanted, rtol=0, atol=1e-12)
 
 
 def decoder_and_inputs(lesson, b: int = 4, n: int = 6):
-    decoder = random_weights(lesson["AttentionDecoder"](11, 3, 5, 8))
+    decoder = randomise(lesson["AttentionDecoder"](11, 3, 5, 8).double(), 0.5)
     annotations, lengths = torch.randn(b, n, 8, dtype=torch.float64), torch.randint(1, n + 1, (b,))
     return decoder, torch.randint(11, (b,)), torch.randn(b, 5, dtype=torch.float64), annotations, lengths
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from einops import rearrange
+from layers import randomise
 from torch import Tensor, nn
 
 from utils.blocks import EncoderBlock
@@ -20,15 +21,6 @@ from utils.data.hub import DownloadError
 
 transformers = pytest.importorskip("transformers", reason="pip install -e .[parity]")
 BUCKETS = transformers.models.t5.modeling_t5.T5Attention._relative_position_bucket
-
-
-def randomised(module: nn.Module) -> nn.Module:
-    """In float64, with weights and biases that are not small: at the usual start a lost bias would go unseen."""
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for parameter in module.double().parameters():
-            parameter.normal_(0, 0.3)
-    return module.eval()
 
 
 def saved(model, folder: Path, **options) -> Path:
@@ -161,18 +153,19 @@ class TinyT5(nn.Module):
 def hf_bert(kind: str, **options):
     sizes = dict(vocab_size=50, hidden_size=24, num_hidden_layers=2, num_attention_heads=4, intermediate_size=40)
     config = transformers.BertConfig(**sizes, max_position_embeddings=16, **options)
-    return randomised(getattr(transformers, kind)(config))
+    return randomise(getattr(transformers, kind)(config).double().eval())
 
 
 def hf_gpt2(kind: str):
     config = transformers.GPT2Config(vocab_size=50, n_embd=24, n_layer=2, n_head=4, n_positions=16)
-    return randomised(getattr(transformers, kind)(config))
+    return randomise(getattr(transformers, kind)(config).double().eval())
 
 
 def hf_t5(**options):
     sizes = dict(vocab_size=50, d_model=24, d_kv=6, d_ff=40, num_layers=2, num_heads=4)
     buckets = dict(relative_attention_num_buckets=8, relative_attention_max_distance=12)
-    return randomised(transformers.T5ForConditionalGeneration(transformers.T5Config(**sizes, **buckets, **options)))
+    config = transformers.T5Config(**sizes, **buckets, **options)
+    return randomise(transformers.T5ForConditionalGeneration(config).double().eval())
 
 
 @pytest.fixture
