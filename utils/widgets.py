@@ -24,6 +24,7 @@ __all__ = [
     "explore_masked",
     "explore_neighbours",
     "explore_softmax",
+    "explore_stack",
 ]
 
 BAR = 24  # letters in a bar of weight 1
@@ -31,6 +32,10 @@ ORANGE = "230, 159, 0"
 HOTTEST = 5.0
 STILL_TEMPERATURES = (0.0, 0.25, 0.5, 1.0, 2.0, 5.0)
 NEIGHBOURS = 8
+NORMS = ("pre", "post", "none")
+STACK_COLUMNS = ("", "gradient at the top", "gradient at the words", "words alike, below", "words alike, at the top")
+
+Through = Callable[[int, str, bool], tuple[Sequence[float], Sequence[float]]]
 
 
 def explore_attention(
@@ -148,6 +153,25 @@ def explore_masked(models: Mapping[str, Guess], text: str, *, start: int = 0) ->
     guesses = {name: guess(words, start) for name, guess in models.items()}
     still, plain = _guesses_as_html(words, start, guesses), _guesses_as_text(words, start, guesses)
     _show(lambda ipywidgets: _filler(ipywidgets, models, text, start), still, plain)
+
+
+def explore_stack(through: Through, *, depth: int = 8, deepest: int = 16) -> None:
+    """Stack blocks with the norm before, after or nowhere, with residuals or not, and watch the gradient block by block.
+
+    ``through(depth, norm, residuals)``, with `norm` one of "pre", "post" and "none", gives two lists of depth + 1 numbers,
+    in front of each block and after the last: the size of the gradient, and how alike the words are, a mean cosine. It is
+    called anew for each setting. The still picture shows all six settings at `depth`.
+    """
+    if not 1 <= depth <= deepest:
+        raise ValueError(f"depth must be 1 to {deepest}, not {depth}")
+    settings = {(norm, residuals): through(depth, norm, residuals) for residuals in (True, False) for norm in NORMS}
+    for sizes, alike in settings.values():
+        if len(sizes) != depth + 1 or len(alike) != depth + 1:
+            raise ValueError(
+                f"through({depth}, ...) must give two lists of {depth + 1}, not {len(sizes)}, {len(alike)}"
+            )
+    still, text = _stacks_as_html(settings), _stacks_as_text(settings)
+    _show(lambda ipywidgets: _stack_panel(ipywidgets, through, depth, deepest), still, text)
 
 
 # --- what all share --------------------------------------------------------------------------------------------------
@@ -564,3 +588,70 @@ def _guesses_as_text(words: Sequence[str], hidden: int, guesses: Mapping[str, Se
         f"  {name:<{width}}  " + "  ".join(f"{word} {p:.2f}" for word, p in found) for name, found in guesses.items()
     ]
     return "\n".join([_gap(words, hidden), *lines])
+
+
+# --- a stack of blocks -----------------------------------------------------------------------------------------------
+
+
+def _stack_panel(ipywidgets, through: Through, depth: int, deepest: int):
+    """The live widget: where the norm stands, residuals or not, how many blocks; a row for each block below."""
+    norm = ipywidgets.ToggleButtons(options=[(f"{n}-norm" if n != "none" else "no norm", n) for n in NORMS])
+    residuals = ipywidgets.Checkbox(value=True, description="residuals", indent=False)
+    blocks = ipywidgets.IntSlider(value=depth, min=1, max=deepest, description="blocks")
+    answer = ipywidgets.HTML()
+
+    def draw(change=None):
+        answer.value = _stack_as_html(norm.value, residuals.value, *through(blocks.value, norm.value, residuals.value))
+
+    for control in (norm, residuals, blocks):
+        control.observe(draw, names="value")
+    draw()
+    return ipywidgets.VBox([ipywidgets.HBox([norm, residuals, blocks], layout={"flex_flow": "row wrap"}), answer])
+
+
+def _setting(norm: str, residuals: bool) -> str:
+    return f"{'no norm' if norm == 'none' else f'{norm}-norm'}, {'' if residuals else 'no '}residuals"
+
+
+def _log_bar(size: float) -> str:
+    """One letter for each power of ten above 10⁻¹²; a size that is no number has run off the scale."""
+    return _bar(min(1.0, max(0.0, (math.log10(size) + 12) / BAR)) if 0 < size < math.inf else float(size != 0))
+
+
+def _stack_as_html(norm: str, residuals: bool, sizes: Sequence[float], alike: Sequence[float]) -> str:
+    """A row in front of each block, the top first: the size of the gradient, and how alike the words are."""
+    rows = ""
+    for i in reversed(range(len(sizes))):
+        where = "top" if i == len(sizes) - 1 else f"block {i + 1}"
+        rows += (
+            f'<tr><td style="text-align: left">{where}</td><td>{sizes[i]:.0e}</td>'
+            f'<td style="text-align: left">{_log_bar(sizes[i])}</td>'
+            f'<td style="background-color: rgba({ORANGE}, {abs(alike[i]) or 0:.2f})">{alike[i]:.3f}</td></tr>'
+        )
+    head = "<tr><th></th><th>gradient</th><th>a letter for each power of ten</th><th>words alike</th></tr>"
+    caption = f'<caption style="text-align: left; white-space: nowrap">{_setting(norm, residuals)}</caption>'
+    return f"<table>{caption}{head}{rows}</table>"
+
+
+def _stacks_as_html(settings: Mapping[tuple[str, bool], tuple[Sequence[float], Sequence[float]]]) -> str:
+    """All settings at one depth: the gradient that arrives at the words, that at the top, and how alike they end."""
+    rows = "".join(
+        f'<tr><td style="text-align: left">{_setting(*key)}</td><td>{sizes[-1]:.0e}</td><td>{sizes[0]:.0e}</td>'
+        f"<td>{alike[0]:.3f}</td><td>{alike[-1]:.3f}</td></tr>"
+        for key, (sizes, alike) in settings.items()
+    )
+    head = "".join(f"<th>{name}</th>" for name in STACK_COLUMNS)
+    return f"<table><caption>{_blocks(settings)}</caption><tr>{head}</tr>{rows}</table>"
+
+
+def _stacks_as_text(settings: Mapping[tuple[str, bool], tuple[Sequence[float], Sequence[float]]]) -> str:
+    lines = [_blocks(settings), f"{'':<24}" + "".join(f"{name:>24}" for name in STACK_COLUMNS[1:])]
+    for key, (sizes, alike) in settings.items():
+        numbers = f"{sizes[-1]:>24.0e}{sizes[0]:>24.0e}{alike[0]:>24.3f}{alike[-1]:>24.3f}"
+        lines.append(f"{_setting(*key):<24}{numbers}")
+    return "\n".join(lines)
+
+
+def _blocks(settings: Mapping) -> str:
+    depth = len(next(iter(settings.values()))[0]) - 1
+    return f"through {depth} block{'' if depth == 1 else 's'}"
