@@ -117,8 +117,21 @@ def _a(phrase: str) -> str:
     return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
 
 
-def _said_in_training(noun: str, what: str) -> bool:
-    return crc32(f"{noun}/{what}".encode()) % SHARE_HELD_OUT != 0
+def _hashed(noun: str, what: str) -> bool:
+    return crc32(f"{noun}/{what}".encode()) % SHARE_HELD_OUT == 0
+
+
+@cache
+def _never_trained() -> set[str]:
+    """Adjectives all of whose nouns are held out, were it for the hash alone."""
+    nouns = [noun for wholes, parts in _nouns().values() for noun in wholes + parts]
+    trained = {word for noun in nouns for word in noun.praise + noun.blame if not _hashed(noun.text, word)}
+    return {word for noun in nouns for word in noun.praise + noun.blame} - trained
+
+
+def _is_held_out(noun: str, what: str) -> bool:
+    """Whether only held-out sentences say `what` of `noun`; of each word, something is left to train on."""
+    return _hashed(noun, what) and what not in _never_trained()
 
 
 # --- the grammar -----------------------------------------------------------------------------------------------------
@@ -145,7 +158,7 @@ class Grammar:
         """One of `options` that this part of the data may say of `noun`."""
         key = noun.text, options
         if key not in self.allowed:
-            self.allowed[key] = [o for o in options if _said_in_training(noun.text, o) != self.held_out]
+            self.allowed[key] = [o for o in options if _is_held_out(noun.text, o) == self.held_out]
         if not self.allowed[key]:
             raise _NothingToSay
         return self.choice(self.allowed[key])
