@@ -156,10 +156,10 @@ def explore_masked(models: Mapping[str, Guess], text: str, *, start: int = 0) ->
 
 
 def explore_stack(through: Through, *, depth: int = 8, deepest: int = 16) -> None:
-    """Stack blocks with the norm before, after or nowhere, with residuals or not, and watch the gradient block by block.
+    """Stack blocks, their norm before, after or nowhere, with residuals or not: watch the gradient block by block.
 
-    ``through(depth, norm, residuals)``, with `norm` one of "pre", "post" and "none", gives two lists of depth + 1 numbers,
-    in front of each block and after the last: the size of the gradient, and how alike the words are, a mean cosine. It is
+    ``through(depth, norm, residuals)``, where `norm` is "pre", "post" or "none", gives two lists of depth + 1 numbers:
+    before each block and after the last, the size of the gradient, and how alike the words are, a mean cosine. It is
     called anew for each setting. The still picture shows all six settings at `depth`.
     """
     if not 1 <= depth <= deepest:
