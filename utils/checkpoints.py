@@ -227,6 +227,14 @@ T5 = Rules(
 # --- load ------------------------------------------------------------------------------------------------------------
 
 
+TROUBLES = {
+    "missing": "missing: the model has the parameter, the checkpoint has not the tensor",
+    "unexpected": "unexpected: the checkpoint has the tensor, the model has not the parameter",
+    "misshapen": "misshapen: the model's parameter, then the checkpoint's tensor",
+    "differing": "differing: one parameter in the model, two tensors in the checkpoint that are not equal",
+}
+
+
 def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], rules: Rules, *, ignore: Iterable[str] = ()) -> None:
     """Copy the tensors of a checkpoint into the model's parameters, each in the parameter's own dtype and place.
 
@@ -241,7 +249,7 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], rules: Rules, 
     parameters = dict(model.named_parameters(remove_duplicate=False))
     left_out = {name for name in parameters if _matches(name, patterns)}
     chosen: dict[str, tuple[str, Tensor]] = {}
-    troubles: dict[str, list[str]] = {title: [] for title in TROUBLES}
+    troubles: dict[str, list[str]] = {kind: [] for kind in TROUBLES}
     for published, tensor in tensors.items():
         if _matches(published, patterns) or _matches(published.removeprefix(rules.prefix), patterns):
             continue
@@ -260,7 +268,7 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], rules: Rules, 
         first, placed = chosen.setdefault(ours, (published, tensor))
         if tensor.shape != parameters[ours].shape:
             troubles["misshapen"].append(f"{_shaped(ours, parameters[ours])}: {_shaped(published, tensor)}{turned}")
-        elif not torch.equal(placed, tensor.to(placed.dtype)):
+        elif placed is not tensor and not torch.equal(placed, tensor.to(placed.dtype)):
             troubles["differing"].append(f"{ours}: {first} and {published}")
     filled = {id(parameters[name]) for name in (*chosen, *left_out)}
     for name, parameter in parameters.items():
@@ -272,14 +280,6 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], rules: Rules, 
     with torch.no_grad():
         for name, (_, tensor) in chosen.items():
             parameters[name].copy_(tensor)
-
-
-TROUBLES = {
-    "missing": "missing: the model has the parameter, the checkpoint has not the tensor",
-    "unexpected": "unexpected: the checkpoint has the tensor, the model has not the parameter",
-    "misshapen": "misshapen: the model's parameter, then the checkpoint's tensor",
-    "differing": "differing: one parameter in the model, two tensors in the checkpoint that are not equal",
-}
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:
