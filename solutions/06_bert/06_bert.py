@@ -100,13 +100,14 @@ with exercise("wordpiece", points=2):
 
     vocab = {p: i for i, p in enumerate("[UNK] un unwant ##want ##wanted ##ed a ab ##bc ##b ##e ##d want e d".split())}
     expect_equal(wordpiece("want", vocab), ["want"], "a word that is a piece stays whole")
-    expect(wordpiece("unwanted", vocab) != ["un", "##wanted"], "take the longest piece at the start, not a shorter one")
-    expect(wordpiece("unwanted", vocab) != ["unwant", "ed"], "a piece that continues a word starts with ##")
-    expect_equal(wordpiece("unwanted", vocab), ["unwant", "##ed"], "take the longest piece that fits, at each point")
+    got = wordpiece("unwanted", vocab)
+    expect(got[:1] != ["un"], "take the longest piece at the start, not a shorter one", got=got)
+    expect(all(piece[:2] == "##" for piece in got[1:]), "a piece that continues a word starts with ##", got=got)
+    expect_equal(got, ["unwant", "##ed"], "take the longest piece that fits, at each point")
+    expect_equal(wordpiece("bc", vocab), ["[UNK]"], "`##bc` continues a word; it cannot start one")
     expect_equal(wordpiece("ede", vocab), ["e", "##d", "##e"], "the start of a word has no ##, the rest of it has")
     expect_equal(wordpiece("abc", vocab), ["[UNK]"], "greedy never goes back: `ab` leaves c, so the word is unknown")
     expect_equal(wordpiece("wanton", vocab), ["[UNK]"], "one part that no piece fits makes the whole word [UNK]")
-    expect_equal(wordpiece("bc", vocab), ["[UNK]"], "`##bc` continues a word; it cannot start one")
     letters = {
         piece: i for i, piece in enumerate(["[UNK]", *"abc", "##a", "##b", "##c", "ab", "##bc", "##cab", "##aba"])
     }
@@ -762,11 +763,12 @@ with exercise("Bert", points=3):
     right, right_pooled = torch_bert(state, config, ids, segments, mask)
 
     def is_like(*args, **changed):
-        return torch.allclose(hidden, torch_bert(state, config, *args, **changed)[0], atol=1e-6)
+        return (hidden - torch_bert(state, config, *args, **changed)[0]).abs().max() < 1e-9
 
     expect(not is_like(ids, segments, every), "the mask is not used: padding must not be looked at")
     expect(not is_like(ids, 0 * segments, mask), "the segments do not reach the embeddings")
     expect(not is_like(ids, segments, mask, norm_first=True), "this is pre-norm: BERT's blocks have pre_norm=False")
+    expect(not is_like(ids, segments, mask, layer_norm_eps=1e-5), "BERT's eps is 1e-12 in every norm")
     expect(not is_like(ids, segments, mask, activation="relu"), "leave the activation as it is: BERT's is GELU")
     expect(
         not torch.allclose(hidden, F.layer_norm(right, (12,))),
@@ -788,11 +790,6 @@ with exercise("Bert", points=3):
     hint = "as many inputs as places: a mask without the axis for queries fits, and is wrong"
     ids = randint(0, 30, (5, 5))
     expect_close(bert(ids, ones, square)[0], torch_bert(state, config, ids, ones, square)[0], hint)
-    small = (".w_o.", ".w_out.", "norm.")  # what is added and normalised is so small that eps shows
-    tiny = {name: value * (1e-3 if any(part in name for part in small) else 1.0) for name, value in state.items()}
-    bert.load_state_dict(tiny)
-    hint = "BERT's eps is 1e-12 in every norm"
-    expect_close(bert(ids, ones, square)[0], torch_bert(tiny, config, ids, ones, square)[0], hint, tolerance=1e-6)
     ### BEGIN HIDDEN TESTS
     for d_model, n_heads, n_layers, b, length in ((4, 1, 3, 1, 1), (6, 2, 1, 2, 8)):
         config = BertConfig(
@@ -1053,18 +1050,15 @@ with exercise("best_span", points=2):
     expect(isinstance(got, (tuple, list)) and len(got) == 2, "return two numbers: start and end", got=got)
     expect(all(isinstance(i, int) for i in got), "return ints: .item() makes one of a tensor", got=got)
     expect(0 not in got, "the best start lies in the question: look in the context only", got=got)
+    crossed = best_span(torch.tensor([0.0, 0, 0, 5]), torch.tensor([0.0, 5, 0, 1]), context, 3)
+    hint = "the end comes before the start: choose the pair, not start and end alone"
+    expect(crossed[0] <= crossed[1], hint, got=crossed)
     expect(tuple(got) != (2, 4), "the end is inclusive: the last place of the answer, not the one after it")
     expect_equal(got, (2, 3), "the example by hand: (2, 3) scores 3 + 4")
-    expect_equal(best_span(start, end, context, 1), (3, 3), "with max_length=1 a span is one place: end = start")
-    crossed = best_span(torch.tensor([0.0, 0, 0, 5]), torch.tensor([0.0, 5, 0, 1]), context, 3)
-    expect(
-        crossed[0] <= crossed[1],
-        "the end comes before the start: choose the pair, not start and end alone",
-        got=crossed,
-    )
     pair = best_span(torch.tensor([0.0, 4, 3, 0]), torch.tensor([0.0, -9, -9, 2]), context, 2)
     expect(pair[1] - pair[0] < 2, "a span of max_length=2 has 2 places: end - start is at most 1", got=pair)
     expect_equal(pair, (2, 3), "a little less good a start may have a much better end: compare pairs")
+    expect_equal(best_span(start, end, context, 1), (3, 3), "with max_length=1 a span is one place: end = start")
     for n, first, last, max_length in ((9, 3, 8, 3), (12, 5, 12, 4), (6, 0, 6, 6)):
         start, end, context = randn(n), randn(n), (torch.arange(n) >= first) & (torch.arange(n) < last)
         right = expected(start, end, context, max_length)

@@ -1300,7 +1300,7 @@ def best_span(start_logits, end_logits, context, max_length):
     return max(pairs, key=lambda p: float(start_logits[p[0]] + end_logits[p[1]]))
 
 
-@wrong("a span may have one place more", says="with max_length=1 a span is one place")
+@wrong("a span may have one place more", says="max_length=2 has 2 places")
 def best_span(start_logits, end_logits, context, max_length):
     inside = [i for i in range(len(context)) if context[i]]
     pairs = [(i, j) for i in inside for j in inside if i <= j <= i + max_length]
@@ -1315,7 +1315,7 @@ def best_span(start_logits, end_logits, context, max_length):
     return start, end + 1
 
 
-@wrong("no limit on the length", says="with max_length=1")
+@wrong("no limit on the length", says="max_length=2 has 2 places")
 def best_span(start_logits, end_logits, context, max_length):
     inside = [i for i in range(len(context)) if context[i]]
     pairs = [(i, j) for i in inside for j in inside if i <= j]
@@ -1412,5 +1412,5 @@ def mean_pool(hidden, mask):
 
 @right("weights that sum to 1, and a batched product")
 def mean_pool(hidden, mask):
-    weights = mask / mask.sum(-1, keepdim=True).clamp(min=1)
-    return (weights.to(hidden.dtype).unsqueeze(1) @ hidden).squeeze(1)
+    weights = mask.to(hidden.dtype) / mask.sum(-1, keepdim=True).clamp(min=1)
+    return (weights.unsqueeze(1) @ hidden).squeeze(1)
