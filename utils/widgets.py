@@ -23,6 +23,7 @@ __all__ = [
     "explore_gates",
     "explore_masked",
     "explore_neighbours",
+    "explore_rotary",
     "explore_softmax",
     "explore_stack",
 ]
@@ -655,3 +656,101 @@ def _stacks_as_text(settings: Mapping[tuple[str, bool], tuple[Sequence[float], S
 def _blocks(settings: Mapping) -> str:
     depth = len(next(iter(settings.values()))[0]) - 1
     return f"through {depth} block{'' if depth == 1 else 's'}"
+
+
+# --- rotary positions ------------------------------------------------------------------------------------------------
+
+
+def explore_rotary(
+    words: tuple[str, str], q: Tensor, k: Tensor, frequencies: Tensor, *, places: tuple[int, int] = (2, 5)
+) -> None:
+    """Move two words along a sentence: their hands turn, and their score stays while their distance does.
+
+    `q` and `k` are (pairs, 2), the query of the first word and the key of the second, pair by pair; `frequencies`
+    (pairs,) are the angles, in radians, by which the pairs turn a place. `places` is where the words stand at first.
+    The still picture shows the words at their places, both moved, and one moved.
+    """
+    q, k, frequencies = (x.detach().cpu().double() for x in (q, k, frequencies))
+    if not q.shape == k.shape == (len(frequencies), 2):
+        expected = (len(frequencies), 2)
+        raise ValueError(f"q and k must be {expected}, a pair a frequency; got {tuple(q.shape)}, {tuple(k.shape)}")
+    first, second = places
+    moves = {"at first": (first, second), "both moved": (first + 8, second + 8), "one moved": (first, second + 2)}
+    stills = {name: _turned(q, k, frequencies, *at) for name, at in moves.items()}
+    still = "".join(
+        _hands_as_html(words, turned, f"{name}: {_places(words, at)}")
+        for (name, turned), at in zip(stills.items(), moves.values(), strict=True)
+    )
+    text = "\n".join(
+        f"{name}: {_places(words, at)}, score {turned[2]:.2f}"
+        for (name, turned), at in zip(stills.items(), moves.values(), strict=True)
+    )
+    _show(lambda ipywidgets: _rotator(ipywidgets, words, q, k, frequencies, places), still, text)
+
+
+Turned = tuple[Tensor, Tensor, float]  # the query, the key, both turned, and their score
+DASHED = ' stroke-dasharray="5 3"'
+
+
+def _turned(q: Tensor, k: Tensor, frequencies: Tensor, m: int, n: int) -> Turned:
+    q, k = (
+        torch.view_as_real(torch.view_as_complex(x.contiguous()) * torch.polar(torch.ones_like(f), f))
+        for x, f in ((q, m * frequencies), (k, n * frequencies))
+    )
+    return q, k, (q * k).sum().item()
+
+
+def _places(words: Sequence[str], at: Sequence[int]) -> str:
+    return ", ".join(f"“{word}” at {place}" for word, place in zip(words, at, strict=True))
+
+
+def _rotator(ipywidgets, words: tuple[str, str], q: Tensor, k: Tensor, frequencies: Tensor, places: tuple[int, int]):
+    """The live widget: a slider for each word, one for both, and the circles below."""
+    wide = {"description_width": "9em"}
+    names = [f"move “{word}”" for word in words] + ["move both"]
+    sliders = [
+        ipywidgets.IntSlider(value=value, min=0, max=40, description=name, style=wide)
+        for name, value in zip(names, (*places, 0), strict=True)
+    ]
+    answer = ipywidgets.HTML()
+
+    def draw(change=None):
+        m, n, both = (slider.value for slider in sliders)
+        at = m + both, n + both
+        answer.value = _hands_as_html(words, _turned(q, k, frequencies, *at), _places(words, at))
+
+    for slider in sliders:
+        slider.observe(draw, names="value")
+    draw()
+    return ipywidgets.VBox([*sliders, answer])
+
+
+def _hands_as_html(words: Sequence[str], turned: Turned, caption: str) -> str:
+    """A circle for each pair with a hand for each word, side by side, and the score."""
+    q, k, score = turned
+    longest = max(q.norm(dim=-1).max().item(), k.norm(dim=-1).max().item(), 1e-9)
+    circles = "".join(_circle(i, a, b, longest) for i, (a, b) in enumerate(zip(q.tolist(), k.tolist(), strict=True)))
+    label = html.escape(f"{caption}. Score {score:.2f}", quote=True)
+    legend = f"thick: query of “{words[0]}”; dashed: key of “{words[1]}”"
+    return (
+        f'<div style="margin-bottom: 8px"><b>{html.escape(caption)}: score {score:.2f}</b><br>'
+        f'<svg role="img" aria-label="{label}" width="{110 * len(q)}" height="120">{circles}</svg><br>'
+        f"<small>{html.escape(legend)}</small></div>"
+    )
+
+
+def _circle(i: int, query: Sequence[float], key: Sequence[float], longest: float) -> str:
+    x, y, radius = 55 + 110 * i, 52, 45
+
+    def hand(tip: Sequence[float], colour: str, dash: str) -> str:
+        end = x + radius * tip[0] / longest, y - radius * tip[1] / longest  # up is positive, as on paper
+        return (
+            f'<line x1="{x}" y1="{y}" x2="{end[0]:.1f}" y2="{end[1]:.1f}" stroke="{colour}" stroke-width="3"{dash}/>'
+            f'<circle cx="{end[0]:.1f}" cy="{end[1]:.1f}" r="4" fill="{colour}"/>'
+        )
+
+    return (
+        f'<circle cx="{x}" cy="{y}" r="{radius}" fill="none" stroke="#999999"/>{hand(query, "#0072B2", "")}'
+        f"{hand(key, '#E69F00', DASHED)}"
+        f'<text x="{x}" y="114" text-anchor="middle" font-size="12" fill="currentColor">pair {i}</text>'
+    )
