@@ -11,7 +11,7 @@
 # | scale | sentence pairs | steps: translation, four tasks | run time |
 # | --- | --- | --- | --- |
 # | `smoke` (tests) | 150 | 2, 2 | ? |
-# | `cpu` (a laptop) | 16,000 | 1400, 600 | ? |
+# | `cpu` (a laptop) | 16,000 | 1500, 600 | ? |
 # | `gpu` | 40,000 | 6000, 6000 | not measured yet |
 #
 # Run times are processor time of the whole file, on one core of a busy machine.
@@ -655,7 +655,7 @@ def through_the_stack(depth: int, norm: str = "pre", residuals: bool = True, d_m
     top = F.layer_norm(stream[-1], (d_model,)) if norm == "pre" else stream[-1]
     slopes = torch.autograd.grad((top - torch.randn(top.shape, generator=draw)).pow(2).mean(), stream)
     alike = [F.cosine_similarity(x[:, :, None], x[:, None], dim=-1)[:, ~torch.eye(12).bool()].mean() for x in stream]
-    return [g.norm().item() for g in slopes], [float(a) for a in alike]
+    return [g.norm().item() for g in slopes], [a.item() for a in alike]
 
 
 # %%
@@ -1395,7 +1395,7 @@ translator.to(device)
 print(f"{sum(p.numel() for p in translator.parameters()):,} parameters")
 _ = train(
     translator, train_pairs, tensors, lambda pair: len(pair.source),
-    steps=pick(smoke=2, cpu=1400, gpu=6000), lr=pick(smoke=3e-3, cpu=3e-3, gpu=1e-3), label="translation",
+    steps=pick(smoke=2, cpu=1500, gpu=6000), lr=pick(smoke=3e-3, cpu=3e-3, gpu=1e-3), label="translation",
 )  # fmt: skip
 
 
