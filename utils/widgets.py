@@ -24,6 +24,7 @@ __all__ = [
     "explore_masked",
     "explore_neighbours",
     "explore_rotary",
+    "explore_sampling",
     "explore_softmax",
     "explore_stack",
 ]
@@ -33,6 +34,14 @@ ORANGE = "230, 159, 0"
 HOTTEST = 5.0
 STILL_TEMPERATURES = (0.0, 0.25, 0.5, 1.0, 2.0, 5.0)
 NEIGHBOURS = 8
+HOTTEST_DRAW, MOST_KEPT, SHOWN_TOKENS = 3.0, 40, 12
+STILL_KNOBS = {  # temperature, k, p
+    "as it is": (1.0, 0, 1.0),
+    "temperature 0.5": (0.5, 0, 1.0),
+    "temperature 2": (2.0, 0, 1.0),
+    "top-k 3": (1.0, 3, 1.0),
+    "top-p 0.7": (1.0, 0, 0.7),
+}
 NORMS = ("pre", "post", "none")
 STACK_COLUMNS = ("", "gradient at the top", "gradient at the words", "words alike, below", "words alike, at the top")
 
@@ -173,6 +182,23 @@ def explore_stack(through: Through, *, depth: int = 8, deepest: int = 16) -> Non
             )
     still, text = _stacks_as_html(settings), _stacks_as_text(settings)
     _show(lambda ipywidgets: _stack_panel(ipywidgets, through, depth, deepest), still, text)
+
+
+def explore_sampling(labels: Sequence[str], logits: Tensor, *, start: tuple[float, int, float] = (1.0, 0, 1.0)) -> None:
+    """Turn temperature, top-k and top-p, in this order, and see which tokens can be drawn, and how likely each is.
+
+    `logits` is (labels,); `start` is temperature (0.1 to 3), k (0 keeps all) and p (0.05 to 1) at first. The still
+    picture shows the most likely tokens as they are and under several settings.
+    """
+    logits = logits.detach().cpu().float()
+    if logits.shape != (len(labels),):
+        raise ValueError(f"{len(labels)} labels need one logit each; got {tuple(logits.shape)}")
+    temperature, k, p = start
+    if not (0.1 <= temperature <= HOTTEST_DRAW and 0 <= k <= MOST_KEPT and 0.05 <= p <= 1):
+        raise ValueError(f"start must be a temperature from 0.1 to {HOTTEST_DRAW:g}, a k to {MOST_KEPT}, a p to 1")
+    columns = {name: _drawn(logits, *knobs) for name, knobs in STILL_KNOBS.items()}
+    still, text = _draws_as_html(labels, logits, columns), _draws_as_text(labels, logits, columns)
+    _show(lambda ipywidgets: _mixer(ipywidgets, labels, logits, start), still, text)
 
 
 # --- what all share --------------------------------------------------------------------------------------------------
@@ -754,3 +780,77 @@ def _circle(i: int, query: Sequence[float], key: Sequence[float], longest: float
         f"{hand(key, '#E69F00', DASHED)}"
         f'<text x="{x}" y="114" text-anchor="middle" font-size="12" fill="currentColor">pair {i}</text>'
     )
+
+
+# --- sampling --------------------------------------------------------------------------------------------------------
+
+
+def _drawn(logits: Tensor, temperature: float, k: int, p: float) -> Tensor:
+    """The probabilities after temperature, top-k (0: all) and top-p; what is dropped gets 0."""
+    probabilities, order = (logits / temperature).softmax(-1).sort(descending=True)
+    probabilities[k or len(logits) :] = 0
+    probabilities /= probabilities.sum()
+    probabilities[probabilities.cumsum(-1) - probabilities >= p] = 0
+    return torch.zeros_like(logits).scatter(0, order, probabilities / probabilities.sum())
+
+
+def _mixer(ipywidgets, labels: Sequence[str], logits: Tensor, start: tuple[float, int, float]):
+    """The live widget: three sliders, and a bar for each of the most likely tokens below them."""
+    temperature = ipywidgets.FloatSlider(
+        value=start[0], min=0.1, max=HOTTEST_DRAW, step=0.05, description="temperature"
+    )
+    k = ipywidgets.IntSlider(value=start[1], min=0, max=MOST_KEPT, description="top-k (0: all)")
+    p = ipywidgets.FloatSlider(value=start[2], min=0.05, max=1.0, step=0.05, description="top-p")
+    answer = ipywidgets.HTML()
+
+    def draw(change=None):
+        answer.value = _draw_as_html(labels, logits, _drawn(logits, temperature.value, k.value, p.value))
+
+    for slider in (temperature, k, p):
+        slider.observe(draw, names="value")
+    draw()
+    return ipywidgets.VBox([temperature, k, p, answer])
+
+
+def _shown(label: str) -> str:
+    return repr(label)[1:-1].replace(" ", "␣")
+
+
+def _draw_as_html(labels: Sequence[str], logits: Tensor, drawn: Tensor) -> str:
+    rows = "".join(
+        f'<tr><td style="text-align: left; background-color: rgba({ORANGE}, {drawn[i]:.2f})">'
+        f"{html.escape(_shown(labels[i]))}</td><td>{before:.3f}</td><td>{drawn[i]:.3f}</td>"
+        f'<td style="text-align: left">{_bar(drawn[i].item())}</td></tr>'
+        for i, before in _most_likely(logits)
+    )
+    head = "<tr><th>token</th><th>before</th><th>after</th><th></th></tr>"
+    caption = f"{int((drawn > 0).sum())} of {len(labels)} tokens can be drawn"
+    return f"<table><caption>{caption}</caption>{head}{rows}</table>"
+
+
+def _most_likely(logits: Tensor) -> list[tuple[int, float]]:
+    best = logits.softmax(-1).topk(min(SHOWN_TOKENS, len(logits)))
+    return list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+
+
+def _draws_as_html(labels: Sequence[str], logits: Tensor, columns: Mapping[str, Tensor]) -> str:
+    """A table with a row for each of the most likely tokens and a column for each setting, shaded by probability."""
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
+    rows = ""
+    for i, _ in _most_likely(logits):
+        cells = (f'<td style="background-color: rgba({ORANGE}, {p[i]:.2f})">{p[i]:.3f}</td>' for p in columns.values())
+        rows += f'<tr><td style="text-align: left">{html.escape(_shown(labels[i]))}</td>{"".join(cells)}</tr>'
+    left = "".join(f"<td>{int((p > 0).sum())}</td>" for p in columns.values())
+    caption = "<caption>how likely each token is to be drawn; below, how many tokens can be</caption>"
+    return f"<table>{caption}<tr><th>token</th>{head}</tr>{rows}<tr><th>tokens left</th>{left}</tr></table>"
+
+
+def _draws_as_text(labels: Sequence[str], logits: Tensor, columns: Mapping[str, Tensor]) -> str:
+    best = [i for i, _ in _most_likely(logits)]
+    width = max(len("tokens left"), *(len(_shown(labels[i])) for i in best))
+    lines = [" " * width + "".join(f"  {name}" for name in columns)]
+    for i in best:
+        cells = "".join(f"  {p[i]:>{len(name)}.3f}" for name, p in columns.items())
+        lines.append(f"{_shown(labels[i]):<{width}}{cells}")
+    left = "".join(f"  {int((p > 0).sum()):>{len(name)}}" for name, p in columns.items())
+    return "\n".join([*lines, f"{'tokens left':<{width}}{left}"])
