@@ -66,20 +66,20 @@ def _lasting_thread(call: Callable, *args: Any, **kwargs: Any) -> Any:
 
 
 class WarmParent:
-    """A warm parent process and the sandbox around it. One submission at a time."""
+    """A warm parent process and the sandbox around it.
+
+    It imports while its maker does something else: `load` gives it more to import, `ready` waits for it. Once it is
+    ready, processes that were forked from its maker may fork kernels, too, several at a time.
+    """
 
     def __init__(self, kind: SandboxKind, limits: Limits, imports: list[str], env: dict[str, str], seal: bool = True):
-        """Start it. Raises SandboxError when it does not come up, UserError when there is no such sandbox here."""
+        """Start it. Raises UserError when there is no such sandbox here."""
         sandbox.require(kind)
-        self.kind, self.limits, self.env, self.imports = kind, limits, env, imports
+        self.kind, self.limits, self.env, self.imports = kind, limits, env, list(imports)
         self.seal = seal and kind == "bwrap"
         self.why_not = ""
         self._folder: str | None = None
         self._start()
-        if self.seal and (reason := self._trial()):
-            self.close()
-            self.seal, self.why_not = False, reason
-            self._start()
 
     def _start(self) -> None:
         here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -107,9 +107,32 @@ class WarmParent:
             )
         self._control = here
         here.settimeout(START_SECONDS)
+        self._send({"imports": self.imports, "seal": self.seal})
+
+    def _send(self, message: Any) -> None:
+        with contextlib.suppress(OSError):  # `ready` says why
+            self._control.send(json.dumps(message).encode())
+
+    def load(self, imports: list[str]) -> None:
+        """Have it run these import statements, too."""
+        self.imports += imports
+        if imports:
+            self._send(imports)
+
+    def ready(self) -> WarmParent:
+        """Wait until kernels can be forked. Raises SandboxError when it does not come up."""
+        self._wait()
+        if self.seal and (reason := self._trial()):
+            self.close()
+            self.seal, self.why_not = False, reason
+            self._start()
+            self._wait()
+        return self
+
+    def _wait(self) -> None:
+        self._send([])
         try:
-            here.send(json.dumps({"imports": self.imports, "seal": self.seal}).encode())
-            self.about = json.loads(here.recv(1 << 20))
+            self.about = json.loads(self._control.recv(1 << 20))
         except (OSError, ValueError) as error:
             self._log.seek(0)
             said = self._log.read()[-2000:].decode(errors="replace").strip()
@@ -122,6 +145,7 @@ class WarmParent:
             self.why_not = "" if self.seal else "Python itself starts threads here"
             self.imports = []
             self._start()
+            self._wait()
 
     def _trial(self) -> str:
         """Why a kernel cannot be sealed here; empty when it can."""

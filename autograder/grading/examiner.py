@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import builtins
 import contextlib
+import functools
 import importlib
 import io
 import linecache
@@ -18,6 +19,8 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from types import CodeType
 from typing import Any
 
 from autograder.grading import wire
@@ -25,7 +28,7 @@ from autograder.grading.client import GRACE_SECONDS
 from autograder.grading.handles import Handle, Line, OutOfTime, RemoteError, is_handle, path_of
 from autograder.grading.job import Limits, Outcome
 from autograder.grading.outputs import Outputs, clean
-from autograder.grading.prelude import Prelude, bound_names, global_names, grade_id, parse, source_of
+from autograder.grading.prelude import Prelude, bound_names, global_names, grade_id, is_test, parse, source_of
 
 _SEEDS = (("random", "seed"), ("numpy.random", "seed"), ("torch", "manual_seed"))
 
@@ -50,7 +53,7 @@ class Side:
     def source(self, obj: Any) -> str:
         """The definition in the submitted notebook's text: never asked of the student's process."""
         path = path_of(obj) if is_handle(obj) else getattr(obj, "__qualname__", str(obj))
-        sources = definitions(self._cells)
+        sources = definitions(tuple(self._cells))
         if path not in sources:
             from utils import checks
 
@@ -59,7 +62,8 @@ class Side:
         return sources[path]
 
 
-def definitions(cells: list[str]) -> dict[str, str]:
+@functools.lru_cache(maxsize=2)
+def definitions(cells: tuple[str, ...]) -> dict[str, str]:
     """Text of the functions and classes that the cells define at the top level, and of methods as "Class.method".
 
     The last definition counts. A name that is bound in another way as well has no source.
@@ -107,6 +111,34 @@ class _InPlace(ast.NodeTransformer):
         return node
 
 
+@dataclass(frozen=True)
+class _Test:
+    """A test cell, ready to run."""
+
+    names: set[str]  # looked up in the global namespace
+    bound: set[str]
+    code: CodeType
+    last: CodeType | None  # the expression whose value the cell has
+
+
+@functools.lru_cache(maxsize=1024)
+def _compiled(ident: str, source: str) -> _Test:
+    body = parse(source).body
+    names = global_names(body)
+    last = body.pop() if body and isinstance(body[-1], ast.Expr) and not source.rstrip().endswith(";") else None
+    bound, file = bound_names(body), f"<test {ident}>"
+    code = compile(ast.fix_missing_locations(_InPlace().visit(ast.Module(body, []))), file, "exec")
+    return _Test(names, bound, code, last and compile(ast.Expression(last.value), file, "eval"))
+
+
+def compile_tests(release: dict) -> None:
+    """Compile a notebook's test cells ahead of time, for every process that is forked from this one."""
+    for cell in release["cells"]:
+        if is_test(cell):
+            with contextlib.suppress(SyntaxError, ValueError):
+                _compiled(grade_id(cell), source_of(cell))
+
+
 class Examiner:
     """Runs the test cells of one submission, one after another, in one namespace."""
 
@@ -148,13 +180,11 @@ class Examiner:
         self, ident: str, source: str, count: int, line: Line | None, why_no_line: str, outputs: Outputs
     ) -> float | None:
         """Run the cell; its partial credit, if its last expression is a number. Raises what the test raises."""
-        body = parse(source).body
+        test = _compiled(ident, source)
         self._own -= self.prelude.since.get(ident, set())
-        self._fetch(global_names(body), line, why_no_line)
-        last = body.pop() if body and isinstance(body[-1], ast.Expr) and not source.rstrip().endswith(";") else None
+        self._fetch(test.names, line, why_no_line)
         file = f"<test {ident}>"
         linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
-        tree = ast.fix_missing_locations(_InPlace().visit(ast.Module(body, [])))
         value = None
         with contextlib.ExitStack() as stack:
             stack.enter_context(contextlib.redirect_stdout(_Capture(outputs, "stdout")))
@@ -165,14 +195,13 @@ class Examiner:
                 if checks := sys.modules.get("utils.checks"):
                     stack.enter_context(checks.on(Side(line, self.cells)))
             try:
-                exec(compile(tree, file, "exec"), self.space)
-                if last is not None:
-                    value = eval(compile(ast.Expression(last.value), file, "eval"), self.space)
+                exec(test.code, self.space)
+                if test.last is not None:
+                    value = eval(test.last, self.space)
             finally:
-                bound = bound_names(body)
-                self._own |= bound
+                self._own |= test.bound
         if line is not None:
-            self._tell(bound & self.prelude.wanted, line)
+            self._tell(test.bound & self.prelude.wanted, line)
         if ident in self.scored:
             value = as_points(value)
         if value is None:

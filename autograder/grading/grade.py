@@ -2,8 +2,8 @@
 
     submissions ──realign──► jobs ──executor──► results ──recorder──► gradebook, autograded notebooks
 
-The middle is plain data in, plain data out, through a `concurrent.futures.Executor`: a pool of local processes, or a
-Dask cluster. One job more than there are workers is in flight, so memory does not grow with the class.
+The middle is plain data in, plain data out, and futures in between: a local process that works on several jobs at a
+time, or a Dask cluster. One job more than there are workers is in flight, so memory does not grow with the class.
 
 What a submission does is its own outcome. What goes wrong with the *grader* (a worker that died, an exception in it) is
 never a grade: the submissions concerned are tried again at the end, each alone, so that one that kills its worker
@@ -12,15 +12,21 @@ cannot take others with it twice. One that fails alone too is quarantined: repor
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
+import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -127,19 +133,20 @@ def grade_class(
     its own.
     Raises `UserError` for what the user can mend; a submission's faults never raise.
     """
-    course = course if isinstance(course, Course) else open_course(course)
-    loaded = course.lesson(lesson)
-    submissions = _chosen(course.submissions(lesson), only)
-    if run is None:
-        from autograder.grading.runner import run
     seed = os.environ.get("COURSE_SEED", "") if seed is None else seed
-    with Recorder(course, loaded) as recorder:
-        grading = _Grading(
-            course, loaded, recorder, submissions, fresh, mode, sandbox, limits or Limits(), seed, on_event, deadline
-        )
-        with _workers(scheduler, jobs) as workers:
+    limits = limits or Limits()
+    with _workers(scheduler, jobs) as workers:
+        course = course if isinstance(course, Course) else open_course(course)
+        loaded = course.lesson(lesson)
+        submissions = _chosen(course.submissions(lesson), only)
+        if run is None:
+            from autograder.grading.runner import run
+        with Recorder(course, loaded) as recorder:
+            grading = _Grading(
+                course, loaded, recorder, submissions, fresh, mode, sandbox, limits, seed, on_event, deadline
+            )
             grading.go(workers, run)
-        return grading.report()
+            return grading.report()
 
 
 def _chosen(submissions: dict[str, Path], only: Iterable[str]) -> dict[str, Path]:
@@ -164,49 +171,93 @@ def _work(run: Run, job: Job) -> Result:
         return Result(student=job.student, lesson=job.bundle.lesson, status="failed", reason=reason[:500])
 
 
-def _start_worker() -> None:
-    """In each local worker: leave Ctrl-C to the parent, and do not outlive it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _serve(line: Connection, slots: int) -> None:
+    """What a local worker does: jobs come over the line, `slots` run at a time, results go back as they are ready."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
     if sys.platform == "linux":
         import ctypes
 
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: do not outlive the parent
     if os.getppid() == 1:  # it was gone before we asked
         os._exit(1)
+    answering = threading.Lock()
+
+    def work(number: int, run: Run, job: Job) -> None:
+        try:
+            answer = _work(run, job)
+        except UserError as error:
+            answer = error
+        except BaseException as error:
+            answer = BrokenExecutor(repr(error))
+        with answering:
+            line.send((number, answer))
+
+    with ThreadPoolExecutor(slots) as pool, contextlib.suppress(EOFError):
+        while order := line.recv():
+            pool.submit(work, *order)
 
 
 class _Local:
-    """A pool of processes that can be started anew after one of them died."""
+    """A process of this machine that runs several jobs at a time and warms up once for all of them."""
 
     def __init__(self, jobs: int | None):
         self.slots = jobs or _cores()
-        self._pool: Executor | None = None
+        self._process: BaseProcess | None = None
+        self._numbers = itertools.count()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._line, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, self.slots), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._waiting: dict[int, Future[Result]] = {}
+        self._listener = threading.Thread(target=_listen, args=(self._line, self._waiting), daemon=True)
+        self._listener.start()
 
     def submit(self, run: Run, job: Job, key: str) -> Future[Result]:
-        if self._pool is None:
-            import multiprocessing
-            from concurrent.futures import ProcessPoolExecutor
-
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self.slots, mp_context=context, initializer=_start_worker)
-        return self._pool.submit(_work, run, job)
+        if self._process is None:
+            self._start()
+        number, future = next(self._numbers), Future()
+        future.set_running_or_notify_cancel()
+        self._waiting[number] = future
+        self._line.send((number, run, job))
+        return future
 
     def restart(self) -> None:
-        """Kill the workers, whatever they do; the next `submit` starts new ones."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            for process in list((pool._processes or {}).values()):  # no public way to end a worker that hangs
-                process.kill()
-            pool.shutdown(wait=True, cancel_futures=True)
+        """Kill the worker, whatever it does; the next `submit` starts another."""
+        self._end(kill=True)
+
+    def _end(self, kill: bool) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with contextlib.suppress(OSError):
+            process.kill() if kill else self._line.send(None)
+        process.join()
+        self._listener.join()
+        self._line.close()
 
     def __enter__(self) -> _Local:
+        self._start()  # it gets ready while the course is read
         return self
 
     def __exit__(self, kind: type | None, *_: object) -> None:
-        if kind is None and self._pool is not None:
-            self._pool.shutdown(wait=True)
-            self._pool = None
-        self.restart()
+        self._end(kill=kind is not None)
+
+
+def _listen(line: Connection, waiting: dict[int, Future[Result]]) -> None:
+    """Hand each answer to the one who waits for it; when the worker is gone, say so to all who are left."""
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            number, answer = line.recv()
+            future = waiting.pop(number)
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+    for future in list(waiting.values()):
+        future.set_exception(BrokenExecutor("the worker has gone"))
 
 
 class _Dask:

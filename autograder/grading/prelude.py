@@ -154,7 +154,7 @@ def _never_random(value: Any) -> bool:
 
 # --- for the warm parent ---------------------------------------------------------------------------------------------
 
-_TRAINING = """
+TRAINING = """
 import torch
 weight = torch.nn.Parameter(torch.ones(2))
 weight.sum().backward()
@@ -162,32 +162,40 @@ torch.optim.AdamW([weight]).step()
 """
 
 
-def preparations(release: dict, space: dict[str, Any], ours: Iterable[Path]) -> list[str]:
-    """Statements that load what a submission to this lesson will need, each of which may fail.
+def imports(release: dict) -> list[str]:
+    """The import statements of the release, at whatever depth. Test cells do not count: the student's side need not
+    know what they import."""
+    return _import_statements(_own_trees(release))
 
-    They are the imports of the release, at whatever depth, and of those modules in the folders `ours` that its cells
-    use. Test cells do not count: the student's side need not know what they import.
-    """
-    trees, names = [], set()
-    for cell in release["cells"]:
-        if cell["cell_type"] == "code" and not is_test(cell):
-            with contextlib.suppress(SyntaxError):
-                trees.append(parse(source_of(cell)))
-                names |= global_names(trees[-1].body)
+
+def preparations(release: dict, space: dict[str, Any], ours: Iterable[Path]) -> list[str]:
+    """Further statements that load what a submission to this lesson will need, each of which may fail: the imports of
+    those modules in the folders `ours` that the release's cells use."""
+    names = set().union(*(global_names(tree.body) for tree in _own_trees(release)))
     used = [space.get(name) for name in names]
     modules = {value if isinstance(value, types.ModuleType) else sys.modules.get(_module_of(value)) for value in used}
-    texts = [source_of(cell) for cell in release["cells"]]
+    texts, trees = [source_of(cell) for cell in release["cells"]], []
     for module in modules:
         file = Path(getattr(module, "__file__", None) or "/")
         if file.suffix == ".py" and any(file.is_relative_to(folder) for folder in ours):
             texts.append(file.read_text(encoding="utf-8"))
             trees.append(ast.parse(texts[-1]))
-    found: dict[str, None] = {}
-    for tree in trees:
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import) or isinstance(node, ast.ImportFrom) and not node.level:
-                found[ast.unparse(node)] = None
-    return [*found, *([_TRAINING] if any("optim" in text for text in texts) else [])]
+    return [*_import_statements(trees), *([TRAINING] if any("optim" in text for text in texts) else [])]
+
+
+def _own_trees(release: dict) -> list[ast.Module]:
+    trees = []
+    for cell in release["cells"]:
+        if cell["cell_type"] == "code" and not is_test(cell):
+            with contextlib.suppress(SyntaxError):
+                trees.append(parse(source_of(cell)))
+    return trees
+
+
+def _import_statements(trees: list[ast.Module]) -> list[str]:
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    found = [n for n in nodes if isinstance(n, ast.Import) or isinstance(n, ast.ImportFrom) and not n.level]
+    return list(dict.fromkeys(map(ast.unparse, found)))
 
 
 def _module_of(value: Any) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import importlib
 import json
 import os
@@ -30,11 +31,20 @@ from typing import Any, BinaryIO
 
 from autograder.errors import UserError
 from autograder.grading.client import GRACE_SECONDS, Kernel, KernelLost, SandboxError, WarmParent, own_cpu
-from autograder.grading.examiner import Examiner
+from autograder.grading.examiner import Examiner, compile_tests
 from autograder.grading.handles import Line
 from autograder.grading.job import Job, Limits, Outcome, Result, Usage
 from autograder.grading.outputs import Outputs
-from autograder.grading.prelude import Prelude, build_prelude, grade_id, is_test, preparations, source_of
+from autograder.grading.prelude import (
+    TRAINING,
+    Prelude,
+    build_prelude,
+    grade_id,
+    imports,
+    is_test,
+    preparations,
+    source_of,
+)
 from autograder.grading.warm import die_with_parent
 from autograder.grading.wire import Encoder
 
@@ -64,6 +74,12 @@ class _Station:
     warm: WarmParent
     prelude: Prelude
     folder: str  # the bundle's files, for tests that read them
+    running: int = 0  # submissions
+    spoilt: bool = False  # it takes no more of them
+
+    def takes(self, key: tuple) -> bool:
+        """Whether it is right for one more submission. Unsealed, nothing separates them in there."""
+        return self.key == key and not self.spoilt and self.warm.alive() and (self.warm.seal or not self.running)
 
     def close(self) -> None:
         self.warm.close()
@@ -75,7 +91,8 @@ class _Station:
 
 _station: _Station | None = None
 _scored: dict[str, frozenset[str]] = {}  # bundle's key → grade ids of the tests whose value is their points
-_lock = threading.RLock()  # the warm parent serves one submission at a time
+_lock = threading.RLock()  # whoever changes the station or forks has it, so that no fork sees anything half done
+_free = threading.Condition(_lock)
 
 
 def close() -> None:
@@ -88,33 +105,55 @@ def close() -> None:
 
 
 def _station_for(job: Job) -> _Station:
+    """The station for a job, once nothing else is going on that forbids it. Call it with the lock."""
     global _station
     key = (job.bundle.key, job.sandbox, job.limits.scratch_mb, os.getpid())
-    if _station is not None and (_station.key != key or not _station.warm.alive()):
+    while _station is None or not _station.takes(key):
+        if _station is not None and _station.running:
+            _free.wait()
+            continue
         close()
-    if _station is None:
-        folder = tempfile.mkdtemp(prefix="autograder-examiner-")
-        release = json.loads(job.bundle.release)
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the examiner forks, and compares on the CPU
-        os.environ["COURSE_SCALE"] = "smoke"
-        os.environ["MPLBACKEND"] = "agg"
-        _write_files(Path(folder), job.bundle.files)
-        with _inside(folder):
-            prelude = build_prelude(release)
-        if torch := sys.modules.get("torch"):
-            torch.set_num_threads(1)
-        ours = (Path(folder), Path(__file__).resolve().parents[2] / "utils")
-        imports = preparations(release, prelude.namespace, ours) if job.bundle.imports else []
-        try:
-            warm = WarmParent(job.sandbox, job.limits, imports, job.bundle.env)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        _station = _Station(key, warm, prelude, folder)
+        _station = _open_station(key, job)
         Finalize(None, close, exitpriority=10)  # at the end of a worker process too, where atexit is not run
         if job.bundle.solution and job.mode == "sealed" and job.bundle.key not in _scored:
+            _station.spoilt = True  # unless all goes well
             _scored[job.bundle.key] = _scored_tests(_station, job)
-    return _station or _station_for(job)
+            _station.spoilt = not _station.warm.seal
+    return _station
+
+
+def _open_station(key: tuple, job: Job) -> _Station:
+    """What the trusted side needs is loaded while the warm parent starts."""
+    release, folder = json.loads(job.bundle.release), tempfile.mkdtemp(prefix="autograder-examiner-")
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the examiner forks, and compares on the CPU
+    os.environ["COURSE_SCALE"] = "smoke"
+    os.environ["MPLBACKEND"] = "agg"
+    warm = None
+    try:
+        _write_files(Path(folder), job.bundle.files)
+        first = imports(release) if job.bundle.imports else []
+        warm = WarmParent(job.sandbox, job.limits, first, job.bundle.env)
+        with _inside(folder):
+            prelude = build_prelude(release)
+        compile_tests(release)
+        if torch := sys.modules.get("torch"):
+            torch.set_num_threads(1)
+        if job.bundle.imports:
+            ours = (Path(folder), Path(__file__).resolve().parents[2] / "utils")
+            further = preparations(release, prelude.namespace, ours)
+            warm.load(further)
+            if TRAINING in further:
+                with contextlib.suppress(Exception):
+                    exec(TRAINING, {})
+        warm.ready()
+        gc.collect()
+        gc.freeze()  # a collection in a forked process would copy what both could share
+        return _Station(key, warm, prelude, folder)
+    except BaseException:
+        if warm is not None:
+            warm.close()
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _scored_tests(station: _Station, job: Job) -> frozenset[str]:
@@ -154,18 +193,28 @@ def _write_files(folder: Path, files: dict[str, bytes]) -> None:
 
 
 def run(job: Job) -> Result:
-    """Run a submission and examine it. UserError when there is no sandbox; any other trouble is told in the result."""
+    """Run a submission and examine it. UserError when there is no sandbox; any other trouble is told in the result.
+
+    Threads of one process may call it at the same time: submissions to one bundle then run side by side.
+    """
     start = time.monotonic()
-    with _lock:
-        try:
+    try:
+        with _lock:
             station = _station_for(job)
-            result = _in_a_fork(station, job)
-            # Unsealed, nothing separates submissions in there; after a failure, something in here may be broken.
-            if not station.warm.seal or result.status == "failed":
+            station.running += 1
+    except SandboxError as error:
+        return Result(job.student, job.bundle.lesson, "failed", reason=str(error))
+    result = None
+    try:
+        result = _in_a_fork(station, job)
+    finally:
+        with _lock:
+            station.running -= 1
+            # After a failure something in here may be broken; unsealed, the next one would find what this one left.
+            station.spoilt |= result is None or result.status == "failed" or not station.warm.seal
+            if station.spoilt and not station.running and station is _station:
                 close()
-        except SandboxError as error:
-            close()
-            result = Result(job.student, job.bundle.lesson, "failed", reason=str(error))
+            _free.notify_all()
     usage = dataclasses.replace(result.usage, wall=time.monotonic() - start)
     return dataclasses.replace(result, usage=usage)
 
@@ -188,10 +237,13 @@ def _in_a_fork(station: _Station, job: Job) -> Result:
 
 def _attempt(station: _Station, job: Job, until: float, stuck: frozenset[int]) -> tuple[Result | None, int]:
     """Conduct the job without the cells that are `stuck`. The result, or the number of a cell that is stuck now."""
-    read, write = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # a fork while other threads run: ours only need the pipe
-        pid = os.fork()
+    with _lock:  # until the pipe's other end is the child's alone: a child of another thread would keep it open
+        read, write = os.pipe()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # a fork while other threads run: they wait or read
+            pid = os.fork()
+        if pid:
+            os.close(write)
     if pid == 0:
         status = 1
         try:
@@ -205,7 +257,6 @@ def _attempt(station: _Station, job: Job, until: float, stuck: frozenset[int]) -
             status = 0
         finally:
             os._exit(status)
-    os.close(write)
     end = deadline = until + MARGIN_SECONDS
     cell, data, late = 0, bytearray(), True
     with os.fdopen(read, "rb", buffering=0) as pipe:
@@ -228,12 +279,12 @@ def _attempt(station: _Station, job: Job, until: float, stuck: frozenset[int]) -
         answer = json.loads(data)
         result = Result.from_dict(answer["result"])
     except ValueError:
-        close()  # it may be in the middle of something
         reason = "did not end in time" if late else f"ended early (status {os.waitstatus_to_exitcode(status)})"
         return Result(job.student, job.bundle.lesson, "failed", reason=f"the examiner's process {reason}"), 0
-    for name in answer["loaded"]:  # by tests, never by student code: the next submission finds it loaded
-        with contextlib.suppress(Exception):
-            importlib.import_module(name)
+    with _lock:
+        for name in answer["loaded"]:  # by tests, never by student code: the next submission finds it loaded
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
     cpu = usage.ru_utime + usage.ru_stime
     return dataclasses.replace(result, usage=dataclasses.replace(result.usage, examiner_cpu=cpu)), 0
 

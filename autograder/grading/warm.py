@@ -320,7 +320,7 @@ def _warm_up(imports: list[str]) -> list[str]:
 
 
 def main(descriptor: int) -> None:
-    """Serve the socket `descriptor`: first a message with what to import, then one for each kernel to fork."""
+    """Serve the socket `descriptor`: messages with what to import, the last one empty; then one for each kernel."""
     sys.modules.pop("rfc3987_syntax", None)  # our own short cut is not the student's
     control = socket.socket(fileno=descriptor)
     setup = json.loads(control.recv(1 << 20))
@@ -332,6 +332,8 @@ def main(descriptor: int) -> None:
         os.makedirs(os.environ[name], exist_ok=True)
     shell = kernel.make_shell()
     failed = _warm_up(setup["imports"])
+    while more := json.loads(control.recv(1 << 20)):
+        failed += _warm_up(more)
     kernel.rehearse(shell)
     threads = len(os.listdir("/proc/self/task")) if sys.platform == "linux" else 1
     gc.collect()

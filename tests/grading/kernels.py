@@ -70,7 +70,7 @@ class Shell:
 
 @pytest.fixture(scope="session")
 def warm() -> Iterator[WarmParent]:
-    parent = WarmParent("bwrap", Limits(), ["import torch", "import numpy"], {})
+    parent = WarmParent("bwrap", Limits(), ["import torch", "import numpy"], {}).ready()
     yield parent
     parent.close()
 

@@ -383,7 +383,7 @@ def test_the_sandbox_ends_with_its_parent_process():
     pid = os.fork()
     if pid == 0:
         os.close(read)
-        parent = WarmParent("bwrap", Limits(), [], {})
+        parent = WarmParent("bwrap", Limits(), [], {}).ready()
         os.write(write, str(parent._process.pid).encode())
         time.sleep(60)
         os._exit(0)
@@ -402,7 +402,7 @@ def test_the_sandbox_ends_with_its_parent_process():
 
 @pytest.mark.parametrize("kind", ["bwrap", "none"])
 def test_unsealed_kernels_work_say_so_and_leave_nothing(kind):
-    parent = WarmParent(kind, Limits(memory_mb=1000, processes=20), [], {}, seal=False)
+    parent = WarmParent(kind, Limits(memory_mb=1000, processes=20), [], {}, seal=False).ready()
     assert "cold kernel" in parent.describe() if kind == "bwrap" else "no sandbox" in parent.describe()
     shell = Shell(parent.fork(parent.limits))
     assert shell.value("6 * 7") == 42

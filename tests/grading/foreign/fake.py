@@ -9,9 +9,12 @@ import io
 import json
 import os
 import tempfile
+import threading
 from pathlib import Path
 
 from autograder.grading.job import Job, Outcome, Result
+
+_process = threading.Lock()  # it has one working folder and one stdout
 
 
 def run(job: Job) -> Result:
@@ -29,8 +32,8 @@ def run(job: Job) -> Result:
     notebook = json.loads(job.submission)
     space: dict = {}
     outcomes = []
-    before = os.getcwd()
-    with tempfile.TemporaryDirectory() as folder:
+    with _process, tempfile.TemporaryDirectory() as folder:
+        before = os.getcwd()
         for name, data in (job.files | job.bundle.files).items():
             Path(folder, name).parent.mkdir(parents=True, exist_ok=True)
             Path(folder, name).write_bytes(data)
