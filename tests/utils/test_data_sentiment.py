@@ -135,14 +135,16 @@ def test_a_held_out_sentence_says_of_a_noun_what_no_training_sentence_says(data)
     assert {noun for noun, _ in held_out} <= {noun for noun, _ in train}
     known = {word for text, _ in data[0] for word in re.findall(r"[\w']+", text.lower())}
     words = [word for text, _ in data[1] for word in re.findall(r"[\w']+", text.lower())]
-    assert sum(word not in known for word in words) < 0.001 * len(words)  # some rare comparatives
+    assert sum(word not in known for word in words) < 0.003 * len(words)  # some rare comparatives and plurals
 
 
 def test_english_is_spelt_and_agrees(data):
     texts = [text for part in data for text, _ in part] + [text for review in reviews(500) for text in review]
     for text in texts:
         assert re.fullmatch(r"[A-Z][\w' ,:é-]+\.", text), text
-        assert not re.search(r"\b(\w+) \1\b|  | ,|\ba [aeiou]|\ban [^aeiou]|\bmore \w+ier\b", text), text
+        assert not re.search(
+            r"\b(\w+) \1\b|  | ,|\ba [aeiou]|\ban [^aeiou]|\bmore \w+ier\b|(ch|sh|x|[^aeo]y)s\b", text
+        ), text
         for noun, verb in re.findall(r"\b[Tt]he ((?:\w+ )?\w+) (was|were)(?:n't)? ", text):
             noun = noun if noun in PLURAL else noun.split()[-1]
             assert PLURAL[noun] == (verb == "were"), text

@@ -81,20 +81,15 @@ CONVERSE = (  # what stands between two people, and what stands there when they 
 )  # fmt: skip
 CONTRARY = (  # what somebody did, past and base form; what it is not to have done it; what it was done to
     ("passed", "pass", "failed", "fail", "the exam, the test, the driving test"),
-    (
-        "remembered",
-        "remember",
-        "forgot",
-        "forget",
-        "the appointment, the password, the umbrella, the keys, the meeting",
-    ),
+    ("remembered", "remember", "forgot", "forget",
+     "the appointment, the password, the umbrella, the keys, the meeting"),
     ("caught", "catch", "missed", "miss", "the train, the bus, the ferry, the last tram"),
     ("kept", "keep", "broke", "break", "the promise, the agreement"),
     ("accepted", "accept", "refused", "refuse", "the offer, the invitation, the money, the present"),
     ("noticed", "notice", "overlooked", "overlook", "the mistake, the scratch, the warning, the sign"),
     ("obeyed", "obey", "disobeyed", "disobey", "the order, the rules, the law"),
     ("attended", "attend", "missed", "miss", "the meeting, the lecture, the rehearsal"),
-)
+)  # fmt: skip
 
 
 # --- facts and what they are called ----------------------------------------------------------------------------------

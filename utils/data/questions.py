@@ -88,7 +88,7 @@ LOST = _list("passport, torch, hammer, diary, thimble, ring, map, wallet, whistl
 class _Topic:
     """`pools` gives the values of each field, `texts` the ways to state fields, `asked` the questions for each field.
 
-    In `texts`, ``{he}`` and ``{his}`` follow the record's key; a text may be two sentences. In the texts of `pairs`,
+    In `texts`, ``{he}`` and ``{He}`` follow the record's key; a text may be two sentences. In the texts of `pairs`,
     fields of two records stand side by side, those of the second with a ``2``.
     """
 
@@ -237,7 +237,7 @@ TOPICS = (
 # --- texts and questions ---------------------------------------------------------------------------------------------
 
 _FIELD = re.compile(r"\{(\w+?)\d?\}")
-_WORDS_NOT_FIELDS = {"he", "He", "his"}
+_WORDS_NOT_FIELDS = {"he", "He"}
 
 
 @cache

@@ -247,10 +247,9 @@ class Grammar:
         if self.chance(0.4) and not (contrary and label):
             if not contrary:
                 return f"I {self.say(noun, FELT[noun.whole][label])} the {noun.text}"
-            return (
-                self.choice(("I did not", "I didn't"))
-                + f" {self.say(noun, lexicon.NOT_FELT[noun.whole])} the {noun.text}"
-            )
+            verb = self.say(noun, lexicon.NOT_FELT[noun.whole])
+            did_not = self.choice(("did not", "didn't"))
+            return f"I {did_not} {verb} the {noun.text}"
         verbs = DID[noun.domain if noun.whole else "part"][label ^ contrary]
         past, base = self.say(noun, verbs).split(":")
         the = f"the {noun.text}"
@@ -319,13 +318,12 @@ class Grammar:
 
     def expected(self, label: int, whole: _Noun) -> str:
         adjective = self.say(whole, STRONG[1 - label] if self.chance(0.3) else whole.words(1 - label))
+        foretold = "promised me" if label == NEGATIVE else "warned me of"
         expected = self.choice(
             (
                 f"I expected the {whole.text} to be {adjective}",
                 f"I had heard that {whole.was} {adjective}",
-                f"{self.choice(lexicon.PEOPLE)} had promised me {_a(adjective)} {whole.text}"
-                if label == NEGATIVE
-                else f"{self.choice(lexicon.PEOPLE)} had warned me of {_a(adjective)} {whole.text}",
+                f"{self.choice(lexicon.PEOPLE)} had {foretold} {_a(adjective)} {whole.text}",
             )
         )
         if self.chance(0.4):

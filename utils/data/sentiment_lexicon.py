@@ -137,7 +137,7 @@ MEETING = {
     "opera": ("seen", "seeing it", "see it again", "I went to this {} {}.", "We saw this {} {}."),
     "phone": ("owned", "buying it", "buy it again", "I bought this {} {}.", "I was given this {} {}."),
 }  # fmt: skip
-PLURALS = {"comedy": "comedies", "story": "stories", "mystery": "mysteries"}
+PLURALS = {"smartwatch": "smartwatches", "comedy": "comedies", "story": "stories", "mystery": "mysteries"}
 NOT_FOREVER = {  # with these "never" is odd
     "overpriced", "forgettable", "memorable", "flimsy", "sturdy", "awkward", "handy", "practical", "original", "large",
     "generous", "small", "tiny", "spacious", "cramped",
