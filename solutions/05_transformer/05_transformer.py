@@ -413,44 +413,9 @@ with exercise("GatedFeedForward", points=1):
 # %%
 from utils.blocks import MultiHeadAttention
 
-
-# %% nbgrader={"grade": false, "grade_id": "EncoderBlock", "locked": false, "schema_version": 3, "solution": true, "task": false}
-class EncoderBlock(nn.Module):
-    """Attention, then a feed-forward layer; both add to the stream. From MultiHeadAttention, FeedForward, nn.LayerNorm."""
-
-    def __init__(
-        self, d_model: int, n_heads: int, d_hidden: int | None = None, *, pre_norm: bool = True, eps: float = 1e-5
-    ):
-        """`attention` is MultiHeadAttention(d_model, n_heads), `feed_forward` FeedForward(d_model, d_hidden), 4 · d_model
-        unless d_hidden is given; `attention_norm` and `feed_forward_norm` are nn.LayerNorm(d_model, eps).
-        """
-        super().__init__()
-        ### BEGIN SOLUTION
-        self.pre_norm = pre_norm
-        self.attention = MultiHeadAttention(d_model, n_heads)
-        self.attention_norm = nn.LayerNorm(d_model, eps)
-        self.feed_forward = FeedForward(d_model, d_hidden or 4 * d_model)
-        self.feed_forward_norm = nn.LayerNorm(d_model, eps)
-        ### END SOLUTION
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """x: (b, l, d_model). mask: bool, True keeps, as attention takes it: `self.attention(y, mask=mask)`.
-
-        With pre_norm a part f with its norm makes x + f(norm(x)) of the stream x, without it norm(x + f(x)).
-        Returns: (b, l, d_model).
-        """
-        ### BEGIN SOLUTION
-        if self.pre_norm:
-            x = x + self.attention(self.attention_norm(x), mask=mask)
-            return x + self.feed_forward(self.feed_forward_norm(x))
-        x = self.attention_norm(x + self.attention(x, mask=mask))
-        return self.feed_forward_norm(x + self.feed_forward(x))
-        ### END SOLUTION
-
-
 # %% [markdown]
-# The next cell is only the yardstick of the tests: the parts of a block, by PyTorch's functions, and the ways to join
-# them. You may skip it.
+# The next cell is only the yardstick of the tests, you may skip it: the parts of a block by PyTorch's functions, and ways
+# to join them, right and wrong.
 
 
 # %% nbgrader={"grade": false, "grade_id": "yardstick", "locked": true, "schema_version": 3, "solution": false, "task": false}
@@ -527,6 +492,40 @@ def random_weights(shapes: dict) -> dict:
     return {name: 0.5 * randn(*shape, dtype=torch.float64) for name, shape in shapes.items()}
 
 
+# %% nbgrader={"grade": false, "grade_id": "EncoderBlock", "locked": false, "schema_version": 3, "solution": true, "task": false}
+class EncoderBlock(nn.Module):
+    """Attention, then a feed-forward layer; both add to the stream. From MultiHeadAttention, FeedForward, nn.LayerNorm."""
+
+    def __init__(
+        self, d_model: int, n_heads: int, d_hidden: int | None = None, *, pre_norm: bool = True, eps: float = 1e-5
+    ):
+        """`attention` is MultiHeadAttention(d_model, n_heads), `feed_forward` FeedForward(d_model, d_hidden), 4 · d_model
+        unless d_hidden is given; `attention_norm` and `feed_forward_norm` are nn.LayerNorm(d_model, eps).
+        """
+        super().__init__()
+        ### BEGIN SOLUTION
+        self.pre_norm = pre_norm
+        self.attention = MultiHeadAttention(d_model, n_heads)
+        self.attention_norm = nn.LayerNorm(d_model, eps)
+        self.feed_forward = FeedForward(d_model, d_hidden or 4 * d_model)
+        self.feed_forward_norm = nn.LayerNorm(d_model, eps)
+        ### END SOLUTION
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """x: (b, l, d_model). mask: bool, True keeps, as attention takes it: `self.attention(y, mask=mask)`.
+
+        With pre_norm a part f with its norm makes x + f(norm(x)) of the stream x, without it norm(x + f(x)).
+        Returns: (b, l, d_model).
+        """
+        ### BEGIN SOLUTION
+        if self.pre_norm:
+            x = x + self.attention(self.attention_norm(x), mask=mask)
+            return x + self.feed_forward(self.feed_forward_norm(x))
+        x = self.attention_norm(x + self.attention(x, mask=mask))
+        return self.feed_forward_norm(x + self.feed_forward(x))
+        ### END SOLUTION
+
+
 # %% nbgrader={"grade": true, "grade_id": "test_EncoderBlock", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 with exercise("EncoderBlock", points=3):
     expect_from_scratch(EncoderBlock, "TransformerEncoderLayer", "EncoderBlock")
@@ -583,7 +582,11 @@ with exercise("EncoderBlock", points=3):
             "each part has its own norm, by its own name",
         )
         expect_close(out, block_by_hand(state, 3, x, join=name), f"pre_norm={pre_norm}: the result differs")
-        masked = block(x, mask)
+        try:
+            masked = block(x, mask)
+        except RuntimeError:  # a mask is no memory: its dtype does not fit
+            masked = None
+        expect(masked is not None, "attention takes a memory second, a mask third: hand it over by name, mask=mask")
         expect(not torch.allclose(masked, out), "the mask is not used: attention takes it as mask=mask")
         expect_close(
             masked,
@@ -966,7 +969,7 @@ with exercise("Transformer", points=3):
             x = scale * F.embedding(ids, state[f"{table}_tokens.weight"])
             x = x + places * sinusoidal_positions(ids.shape[1], d).double()
             numbers = sorted({int(key.split(".")[1]) for key in state if key.startswith(f"{name}.")})
-            for i in numbers if change.get("all_blocks", True) else numbers[-1:]:
+            for i in numbers if change.get("one_block") != name else numbers[-1:]:
                 inner = {key.split(".", 2)[2]: value for key, value in state.items() if key.startswith(f"{name}.{i}.")}
                 x = block_by_hand(inner, n_heads, x, join="pre" if pre_norm else "post", **inputs)
             if not pre_norm or change.get("skip") == f"{name}_norm":
@@ -1000,7 +1003,8 @@ with exercise("Transformer", points=3):
         "padding is hidden nowhere": {"hide_encoder": False, "hide_decoder": False},
         "encoder_norm is still to come after the encoder's last block": {"skip": "encoder_norm"},
         "decoder_norm is still to come after the decoder's last block": {"skip": "decoder_norm"},
-        "the stream goes through every block, one after another": {"all_blocks": False},
+        "the stream goes through every block of the encoder, one after another": {"one_block": "encoder"},
+        "the stream goes through every block of the decoder, one after another": {"one_block": "decoder"},
         "the target is embedded with target_tokens": {"table": "source"},
     }.items():
         expect(not torch.allclose(logits, by_hand(state, 3, source, given, **change)), hint)
@@ -1159,12 +1163,8 @@ with exercise("transformer_parameters", points=2):
         d, hidden, n = config["d_model"], config["d_hidden"], config["n_layers"]
         shapes = [block_shapes(d, hidden), block_shapes(d, hidden, ("attention", "cross_attention"))]
         groups = {"norm": "norms", "feed_forward.": "feed_forward", "attention.": "attention"}
-        counts = {
-            "embeddings": (config["n_source"] + config["n_target"]) * d,
-            "attention": 0,
-            "feed_forward": 0,
-            "norms": 4 * d,
-        }
+        tables = (config["n_source"] * d, config["n_target"] * d)
+        counts = {"embeddings": sum(tables), "attention": 0, "feed_forward": 0, "norms": 4 * d}
         for name, shape in [*shapes[0].items(), *shapes[1].items()]:
             group = next(group for part, group in groups.items() if part in name)
             counts[group] += n * prod(shape)
@@ -1695,6 +1695,8 @@ with exercise("span_corruption", points=2):
     expect(isinstance(result, (tuple, list)) and len(result) == 2, "return two lists: inputs and targets", got=result)
     expect_equal(given, ids, "your function changes the list that it is given: work on a copy")
     inputs, targets = (list(part) for part in result)
+    expect(11 not in targets and 16 not in targets, "the targets hold only what is hidden, and sentinels", got=targets)
+    expect(14 not in targets, "`stop` itself is not hidden: spans end before it", got=targets)
     expect(
         98 in inputs or 100 in inputs,
         "each span has a sentinel of its own, or nobody knows which hole is which",
@@ -1704,8 +1706,6 @@ with exercise("span_corruption", points=2):
     expect(inputs.count(99) == 1, "one sentinel for a whole span, however many words it hides", got=inputs)
     expect(inputs[-1:] == [16], "what stands after the last span belongs to the input", got=inputs)
     expect_equal(inputs, [11, 99, 14, 98, 16], "inputs: the ids, with a sentinel in place of each span")
-    expect(11 not in targets and 16 not in targets, "the targets hold only what is hidden, and sentinels", got=targets)
-    expect(14 not in targets, "`stop` itself is not hidden: spans end before it", got=targets)
     expect(targets[-1:] == [97], "one more sentinel ends the targets", got=targets)
     expect_equal(targets, [99, 12, 13, 98, 15, 97], "targets: each sentinel, then what it hides, in order")
     for case in (([5, 6, 7], [(0, 3)], 50), ([5, 6, 7], [(0, 1), (2, 3)], 50), ([5, 6], [], 9)):
@@ -1804,7 +1804,8 @@ class T5Block(nn.Module):
         x = x + self.attention(y, y, add)
         if memory is not None:
             x = x + self.cross_attention(self.cross_attention_norm(x), memory, add_memory)
-        return x + self.feed_forward(self.feed_forward_norm(x))
+        y = self.feed_forward_norm(x)
+        return x + self.feed_forward(y)
 
 
 # %%
@@ -1832,26 +1833,32 @@ class T5(nn.Module):
         bucket = relative_position_bucket(place - place[:, None], bidirectional)  # row: query, column: key
         return rearrange(table(bucket), "q k h -> 1 h q k")
 
+    def stack(self, name: str, ids: Tensor, add: Tensor, *memory: Tensor) -> Tensor:
+        """The ids through one of the two stacks, norm at its end included."""
+        x = self.tokens(ids)
+        for block in getattr(self, name):
+            x = block(x, add, *memory)
+        return getattr(self, f"{name}_norm")(x)
+
     def encode(self, source: Tensor) -> Tensor:
         """source: (b, l) ids. Returns: the memory, (b, l, d_model)."""
-        x, padding = self.tokens(source), (source == PAD)[:, None, None]  # (b, 1, 1, l)
-        add = self.positions(self.encoder_bias, source.shape[1], bidirectional=True).masked_fill(padding, -torch.inf)
-        for block in self.encoder:
-            x = block(x, add)
-        return self.encoder_norm(x)
+        padding = (source == PAD)[:, None, None]  # (b, 1, 1, l)
+        add = self.positions(self.encoder_bias, source.shape[1], bidirectional=True)
+        return self.stack("encoder", source, add.masked_fill(padding, -torch.inf))
 
     def decode(self, given: Tensor, memory: Tensor, source: Tensor) -> Tensor:
         """given: (b, n) ids, memory: encode(source). Returns: logits (b, n, vocab_size)."""
-        x, padding = self.tokens(given), (source == PAD)[:, None, None]
         later = torch.ones(2 * (given.shape[1],), dtype=torch.bool, device=given.device).triu(1)
         add = self.positions(self.decoder_bias, given.shape[1], bidirectional=False).masked_fill(later, -torch.inf)
-        add_memory = torch.zeros_like(padding, dtype=x.dtype).masked_fill(padding, -torch.inf)  # no positions here
-        for block in self.decoder:
-            x = block(x, add, memory, add_memory)
-        return F.linear(self.decoder_norm(x) * x.shape[-1] ** -0.5, self.tokens.weight)
+        padding = (source == PAD)[:, None, None]
+        add_memory = torch.zeros_like(padding, dtype=add.dtype).masked_fill(padding, -torch.inf)  # no positions here
+        x = self.stack("decoder", given, add, memory, add_memory)
+        return F.linear(x * x.shape[-1] ** -0.5, self.tokens.weight)
 
     def forward(self, source: Tensor, given: Tensor) -> Tensor:
-        return self.decode(given, self.encode(source), source)
+        """source: (b, l), given: (b, n), ids. Returns: logits (b, n, vocab_size)."""
+        memory = self.encode(source)
+        return self.decode(given, memory, source)
 
 
 # %% [markdown]

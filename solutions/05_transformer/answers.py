@@ -4,7 +4,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from einops import reduce
+from einops import rearrange
 from torch import nn
 
 from autograder.authoring.answers import right, wrong
@@ -86,6 +86,8 @@ def layer_norm(x, gain, bias, eps=1e-5):
 
 @right("by einops, and the reciprocal root")
 def layer_norm(x, gain, bias, eps=1e-5):
+    from einops import reduce
+
     centred = x - reduce(x, "... d -> ... 1", "mean")
     return centred * torch.rsqrt(reduce(centred**2, "... d -> ... 1", "mean") + eps) * gain + bias
 
@@ -1124,7 +1126,7 @@ class Transformer(nn.Module):
         return self.decode(given, self.encode(source), source)
 
 
-@wrong("only the last block", says="every block")
+@wrong("only the last block", says="every block of the encoder")
 class Transformer(nn.Module):
     def __init__(self, n_source, n_target, d_model, n_heads, n_layers, d_hidden=None, *, pre_norm=True):
         super().__init__()
