@@ -156,7 +156,7 @@ def _setup(lesson: Lesson) -> Found:
 
 def _tests(lesson: Lesson) -> Found:
     """A test works at the desk and in the examiner: see "Two sides of a test" in docs/architecture.md."""
-    for index, cell in enumerate(lesson.cells):
+    for cell in lesson.cells:
         if not cell.is_test or cell.kind != "code" or not _parses(cell):
             continue
         yield from _opening(cell)
@@ -172,12 +172,11 @@ def _tests(lesson: Lesson) -> Found:
                 if any(isinstance(value, ast.Lambda) for value in values):
                     yield at, f"a test hands `{node.func.id}` a lambda: only plain data crosses to student code"
         own = _globals(cell)[1]
-        for later in lesson.cells[index + 1 :]:
-            if later.kind == "code" and not later.is_test and _parses(later):
-                reads, assigns = _globals(later)
+        for other in lesson.cells:  # earlier ones too: a reader may run a test again, then a cell before it
+            if other.kind == "code" and not other.is_test and _parses(other):
+                reads, assigns = _globals(other)
                 for name in sorted((reads - assigns) & own):
-                    yield later.line, f"uses `{name}`, which the test {cell.grade_id!r} assigns: tests run elsewhere"
-                own -= assigns
+                    yield other.line, f"uses `{name}`, which the test {cell.grade_id!r} assigns: rename one of the two"
 
 
 def _opening(cell: Cell) -> Found:

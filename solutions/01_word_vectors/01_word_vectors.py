@@ -1171,12 +1171,12 @@ GROUPS = {
 }
 handful = [(word, group) for group, text in GROUPS.items() for word in text.split() if word in vocab]
 chosen = lookup(torch.tensor([vocab[word] for word, _ in handful]), F.normalize(vectors, dim=-1))
-coordinates, _ = pca(chosen, 2)
-share = coordinates.pow(2).sum() / (chosen - chosen.mean(0)).pow(2).sum()
+page, _ = pca(chosen, 2)
+share = page.pow(2).sum() / (chosen - chosen.mean(0)).pow(2).sum()
 
 # %% jupyter={"source_hidden": true}
 labelled_points(
-    coordinates,
+    page,
     [word for word, _ in handful],
     groups=[group for _, group in handful],
     xlabel="first principal component",

@@ -674,8 +674,8 @@ with exercise("lstm_cell", points=3):
         expect(isinstance(got, (tuple, list)) and len(got) == 2, "return a pair, (h, c)", got=got)
         expect_equal([tuple(part.shape) for part in got], [(b, d)] * 2, "h and c are (b, d) each")
         expect_equal([part.dtype for part in got], [torch.float64] * 2, "keep the dtype of the input")
-        right = torch_step(weights, x, h, c)
-        expect(not all(map(torch.allclose, got, right[::-1])), "return (h, c) in this order, not (c, h)")
+        expected = torch_step(weights, x, h, c)
+        expect(not all(map(torch.allclose, got, expected[::-1])), "return (h, c) in this order, not (c, h)")
         for order in list(permutations(range(4)))[1:]:
             other = torch_step([torch.cat([w.chunk(4)[gate] for gate in order]) for w in weights], x, h, c)
             expect(not all(map(torch.allclose, got, other)), "the gates are stacked in the order i, f, g, o")
@@ -696,13 +696,13 @@ with exercise("lstm_cell", points=3):
         expect(not torch.allclose(c_known, 3 * c + i * plain[2].tanh()), hint)
         hint = "the candidate g is a tanh, not a sigmoid: it must be able to subtract"
         expect(not torch.allclose(c_known, f * c + i * plain[2].sigmoid()), hint)
-        expect_close(got[1], right[1], "the new c is f times the old c, plus i times g")
-        opened = right[0] / right[1].tanh()
+        expect_close(got[1], expected[1], "the new c is f times the old c, plus i times g")
+        opened = expected[0] / expected[1].tanh()
         expect(
-            not torch.allclose(got[0], opened * right[1]), "h is o times tanh of c: without the tanh it has no bound"
+            not torch.allclose(got[0], opened * expected[1]), "h is o times tanh of c: without the tanh it has no bound"
         )
         expect(not torch.allclose(got[0], opened * c.tanh()), "h shows the new c, not the old one")
-        expect_close(got[0], right[0], "the new h is o times tanh of the new c")
+        expect_close(got[0], expected[0], "the new h is o times tanh of the new c")
     expect_from_scratch(lstm_cell, "LSTM", "LSTMCell", "lstm", "lstm_cell")
     ### BEGIN HIDDEN TESTS
     for b, d_in, d in ((1, 1, 2), (5, 4, 7)):
@@ -851,7 +851,7 @@ with exercise("gru_cell", points=2):
         expect_equal(
             [tuple(got.shape), got.dtype], [(b, d), torch.float64], "the new state has the shape and dtype of h"
         )
-        right = torch_step(weights, x, h)
+        expected = torch_step(weights, x, h)
         for order in list(permutations(range(3)))[1:]:
             other = torch_step([torch.cat([w.chunk(3)[block] for block in order]) for w in weights], x, h)
             expect(not torch.allclose(got, other), "the blocks are stacked in the order r, z, n")
@@ -886,7 +886,7 @@ with exercise("gru_cell", points=2):
             not torch.allclose(n, torch_step(ready, x, h).atanh().sigmoid()), "the candidate n is a tanh, not a sigmoid"
         )
         expect_close(n, torch_step(ready, x, h), "where z is 0 the new state is n; its formula is not met")
-        expect_close(got, right, "wanted is h' = (1 - z) n + z h")
+        expect_close(got, expected, "wanted is h' = (1 - z) n + z h")
     expect_from_scratch(gru_cell, "GRU", "GRUCell", "gru", "gru_cell")
     ### BEGIN HIDDEN TESTS
     for b, d_in, d in ((1, 1, 2), (5, 4, 7)):
@@ -1097,15 +1097,15 @@ with exercise("Decoder", points=2):
         return torch.stack(logits, 1), state
 
     for b, n, v, e, d in ((4, 4, 9, 3, 5), (2, 6, 7, 4, 4), (3, 1, 5, 2, 6)):
-        decoder, weights = Decoder(v, e, d).double(), random_state(v, e, d)
-        shapes = {name: tuple(value.shape) for name, value in decoder.state_dict().items()}
+        ours, weights = Decoder(v, e, d).double(), random_state(v, e, d)
+        shapes = {name: tuple(value.shape) for name, value in ours.state_dict().items()}
         wanted = {name: tuple(value.shape) for name, value in weights.items()}
         expect_equal(
             shapes, wanted, "wanted are embed (nn.Embedding), rnn (nn.GRU), read (nn.Linear), and nothing else"
         )
-        decoder.load_state_dict(weights)
+        ours.load_state_dict(weights)
         ids, state = randint(0, v, (b, n)), numbers(b, d)
-        result = decoder(ids, state)
+        result = ours(ids, state)
         expect(
             isinstance(result, (tuple, list)) and len(result) == 2, "return two tensors: logits and state", got=result
         )
@@ -1115,9 +1115,9 @@ with exercise("Decoder", points=2):
         )
         expect_equal(tuple(last.shape), (b, d), "the state is (b, d_hidden), without PyTorch's axis for layers")
         expect_equal([logits.dtype, last.dtype], [torch.float64] * 2, "keep the dtype of the weights")
-        right, right_last = by_steps(weights, ids, state)
+        expected, expected_last = by_steps(weights, ids, state)
         expect(
-            not torch.allclose(logits, right.softmax(-1)) and not torch.allclose(logits, right.log_softmax(-1)),
+            not torch.allclose(logits, expected.softmax(-1)) and not torch.allclose(logits, expected.log_softmax(-1)),
             "return logits: no softmax",
         )
         expect(
@@ -1130,25 +1130,25 @@ with exercise("Decoder", points=2):
         )
         others = torch.cat([randint(0, v, (b - 1, n)), ids[-1:]])  # the last sentence stays, the others change
         hint = "sentences are mixed up: make the layer with batch_first=True"
-        expect_close(decoder(others, state)[0][-1], logits[-1], hint)
-        expect_close(logits, right, "the logits are read from the state after each step")
-        expect_close(last, right_last, "the state is the one after the last step")
-        slopes = gradients(decoder, ids, state, upstream=numbers(b, n, v))
+        expect_close(ours(others, state)[0][-1], logits[-1], hint)
+        expect_close(logits, expected, "the logits are read from the state after each step")
+        expect_close(last, expected_last, "the state is the one after the last step")
+        slopes = gradients(ours, ids, state, upstream=numbers(b, n, v))
         expect(slopes[0].any(), "no gradient reaches the context: the encoder would never learn")
-        first, carried = decoder(ids[:, :1], state)
+        first, carried = ours(ids[:, :1], state)
         if n > 1:
-            rest, _ = decoder(ids[:, 1:], carried)
+            rest, _ = ours(ids[:, 1:], carried)
             expect_close(
                 torch.cat([first, rest], 1),
-                right,
+                expected,
                 "two calls, the second from the first one's state, must do what one call does",
             )
     ### BEGIN HIDDEN TESTS
     for b, n, v, e, d in ((1, 8, 12, 6, 3), (5, 2, 4, 1, 2)):
-        decoder, weights = Decoder(v, e, d).double(), random_state(v, e, d)
-        decoder.load_state_dict(weights)
+        ours, weights = Decoder(v, e, d).double(), random_state(v, e, d)
+        ours.load_state_dict(weights)
         ids, state = randint(0, v, (b, n)), numbers(b, d)
-        for got, want in zip(decoder(ids, state), by_steps(weights, ids, state), strict=True):
+        for got, want in zip(ours(ids, state), by_steps(weights, ids, state), strict=True):
             expect_close(got, want, "another size: logits or state differ")
     ### END HIDDEN TESTS
 
@@ -1365,17 +1365,17 @@ with exercise("greedy_decode", points=3):
     busy = expected[:, :4] != eos  # what a row that is done is given does not matter
     expect_equal(fed[busy], expected[:, :4][busy], "give the decoder what it said last")
 
-    for rows, longest in (([[4, 5, 6, 7], [8, eos, 9, 10]], 3), ([[11, 10, 9, 8, 7, 6]], 6), ([[eos, 5], [eos, 6]], 2)):
-        given, said = [], []
+    for rows, limit in (([[4, 5, 6, 7], [8, eos, 9, 10]], 3), ([[11, 10, 9, 8, 7, 6]], 6), ([[eos, 5], [eos, 6]], 2)):
+        given, wanted = [], []
         for row in rows:
             kept = row[: row.index(eos)] if eos in row else row
-            said.append((kept + [eos] * len(row))[:longest])
-        n = 1 if rows[0][0] == eos else longest
-        got = greedy_decode(scripted, torch.tensor(rows).float(), 3, eos, longest)
+            wanted.append((kept + [eos] * len(row))[:limit])
+        n = 1 if rows[0][0] == eos else limit
+        got = greedy_decode(scripted, torch.tensor(rows).float(), 3, eos, limit)
         expect_equal(
-            tuple(got.shape), (len(rows), n), f"at most max_length = {longest} items, fewer where each row is done"
+            tuple(got.shape), (len(rows), n), f"at most max_length = {limit} items, fewer where each row is done"
         )
-        expect_equal(got, torch.tensor(said)[:, :n], "where max_length comes first, return what was said until then")
+        expect_equal(got, torch.tensor(wanted)[:, :n], "where max_length comes first, return what was said until then")
         expect((given[0] == 3).all(), "bos is an argument: use the one that was given", got=given[0])
     ### BEGIN HIDDEN TESTS
     given, end = [], 0
@@ -1481,9 +1481,9 @@ encoder, decoder = new_models(len(source_vocab), len(target_vocab), width)
 train(encoder, decoder, draw_dates, steps=pick(smoke=2, cpu=900, gpu=3000), label="dates")
 
 # %%
-sources, lengths, targets = tensors(held_out_pairs)
+sources, lengths, held_out_targets = tensors(held_out_pairs)
 said = translate(encoder, decoder, sources, lengths, max_length=11)
-right = exact(said, targets).tolist()
+right = exact(said, held_out_targets).tolist()
 print(f"held-out dates right in all ten characters: {sum(right) / len(right):.1%} of {len(right)}")
 for style in ("short", "medium", "long", "full"):
     of_style = [ok for ok, pair in zip(right, held_out_pairs, strict=True) if pair.style == style]
@@ -1635,7 +1635,7 @@ for name, shares in said_back.items():
 broken = new_models(len(source_vocab), len(target_vocab), width)
 train(*broken, draw_dates, steps=pick(smoke=2, cpu=100, gpu=300), label="no shift", shift=lambda targets, bos: targets)
 said = translate(*broken, *tensors(held_out_pairs)[:2], max_length=11)
-print(f"held-out dates right: {exact(said, targets).float().mean().item():.1%}")
+print(f"held-out dates right: {exact(said, held_out_targets).float().mean().item():.1%}")
 for pair, ids in zip(held_out_pairs[:3], said, strict=False):
     print(f"{pair.source:<32} is {pair.target}, said {''.join(target_vocab.decode(ids))!r}")
 

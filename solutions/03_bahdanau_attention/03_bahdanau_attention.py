@@ -217,18 +217,18 @@ with exercise("masked_softmax", points=2):
         expect_close(got.sum(-1), torch.ones(shape[:-1]), over_words)
     lengths = torch.tensor([2, 5, 1, 4])
     for shape in ((4, 5), (4, 4, 5), (4, 3, 6)):
-        scores = randn(*shape)
-        given = scores.clone()
-        got, wanted = masked_softmax(given, lengths), row_by_row(scores, lengths)
+        raw = randn(*shape)
+        given = raw.clone()
+        got, wanted = masked_softmax(given, lengths), row_by_row(raw, lengths)
         hint = (
             "your function changes the scores that it is given: masked_fill makes a new tensor, masked_fill_ does not"
         )
-        expect_equal(given, scores, hint)
+        expect_equal(given, raw, hint)
         expect_equal(tuple(got.shape), shape, "the weights have the shape of the scores")
         expect_equal(got.dtype, torch.float32, "keep the dtype of the scores")
         expect(not got.isnan().any(), "NaN: subtract nothing infinite, divide by no zero")
         if shape == (4, 4, 5):  # as many queries as sentences: there a mask (b, l) fits, and is wrong
-            mixed = row_by_row(scores.transpose(0, 1), lengths).transpose(0, 1)
+            mixed = row_by_row(raw.transpose(0, 1), lengths).transpose(0, 1)
             hint = "the mask lines up with the queries, not with the sentences: it needs an axis of size 1, (b, 1, l)"
             expect(not torch.allclose(got, mixed), hint)
         padding = (wanted == 0).expand(shape)
@@ -246,9 +246,9 @@ with exercise("masked_softmax", points=2):
     expect(slopes.isfinite().all() and slopes.any(), "the gradient is NaN or zero")
     ### BEGIN HIDDEN TESTS
     for shape in ((3, 1), (2, 9), (5, 2, 7), (1, 1, 4)):
-        scores, lengths = randn(*shape, dtype=torch.float64), randint(1, shape[-1] + 1, (shape[0],))
+        raw, lengths = randn(*shape, dtype=torch.float64), randint(1, shape[-1] + 1, (shape[0],))
         hint = "another size, in float64: the weights differ"
-        expect_close(masked_softmax(scores, lengths), row_by_row(scores, lengths), hint)
+        expect_close(masked_softmax(raw, lengths), row_by_row(raw, lengths), hint)
     ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -902,30 +902,30 @@ with exercise("bleu", points=3):
         by_formula([[*reference, "vert"]], [reference]),
         "there is no bonus and no penalty for a candidate that is longer",
     )
-    candidates, references = corpus([9, 4, 12, 7, 3, 10])
-    got, wanted = bleu(candidates, references), by_formula(candidates, references)
-    mean = sum(by_formula([c], [r]) for c, r in zip(candidates, references, strict=True)) / len(candidates)
+    candidates, originals = corpus([9, 4, 12, 7, 3, 10])
+    got, wanted = bleu(candidates, originals), by_formula(candidates, originals)
+    mean = sum(by_formula([c], [r]) for c, r in zip(candidates, originals, strict=True)) / len(candidates)
     expect(
         abs(got - mean) > 1e-6, "this is a mean over sentences: sum the counts over the corpus, then divide", got=got
     )
     for orders in ((1,), (1, 2), (1, 2, 3)):
-        fewer = by_formula(candidates, references, orders=orders)
+        fewer = by_formula(candidates, originals, orders=orders)
         expect(abs(got - fewer) > 1e-6, f"n-grams of up to four words count, not of {orders[-1]} at most", got=got)
     expect_close(got, wanted, "on a corpus of six sentences BLEU differs")
-    candidates, references = corpus([8, 11, 9, 14], cut=2)
-    got, wanted = bleu(candidates, references), by_formula(candidates, references)
+    candidates, originals = corpus([8, 11, 9, 14], cut=2)
+    got, wanted = bleu(candidates, originals), by_formula(candidates, originals)
     expect_close(got, wanted, "on a corpus of short candidates BLEU differs: r and c are summed over the corpus")
     expect_from_scratch(bleu, "corpus_bleu", "sentence_bleu", "bleu_score", "sacrebleu")
     ### BEGIN HIDDEN TESTS
     for sizes, noise, cut in (([20, 5, 17], 0.3, 0), ([6] * 9, 0.1, 1), ([13, 2, 1, 8, 30], 0.2, 0)):
-        candidates, references = corpus(sizes, noise, cut)
-        expect_close(bleu(candidates, references), by_formula(candidates, references), "on another corpus BLEU differs")
-    candidates, references = corpus([9, 8, 12])
+        candidates, originals = corpus(sizes, noise, cut)
+        expect_close(bleu(candidates, originals), by_formula(candidates, originals), "on another corpus BLEU differs")
+    candidates, originals = corpus([9, 8, 12])
     candidates[1] = candidates[1][:2]  # short in one sentence, and long in another
     candidates[0] = candidates[0] + ["vert", "vert", "vert", "vert"]
-    expect_close(bleu(candidates, references), by_formula(candidates, references), "r and c are sums over the corpus")
-    tuples = [tuple(row) for row in candidates], [tuple(row) for row in references]
-    expect_close(bleu(*tuples), by_formula(candidates, references), "sentences may be tuples of words")
+    expect_close(bleu(candidates, originals), by_formula(candidates, originals), "r and c are sums over the corpus")
+    tuples = [tuple(row) for row in candidates], [tuple(row) for row in originals]
+    expect_close(bleu(*tuples), by_formula(candidates, originals), "sentences may be tuples of words")
     ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -1031,18 +1031,18 @@ with exercise("alignment_error_rate", points=2):
     expect_close(got, 3 / 7, "in the example worked by hand it is 3/7")
     expect_close(alignment_error_rate(one, [[(0, 0), (1, 1), (0, 2)]]), 0.0, "equal links have an error rate of 0")
     expect_close(alignment_error_rate(one, [[(1, 0), (0, 1), (1, 2)]]), 1.0, "no link in common is an error rate of 1")
-    maps, gold = sentences((4, 6), (7, 5), (3, 3), (9, 12))
-    got, wanted = alignment_error_rate(maps, gold), by_table(maps, gold)
-    mean = sum(by_table([m], [g]) for m, g in zip(maps, gold, strict=True)) / len(maps)
+    maps, links = sentences((4, 6), (7, 5), (3, 3), (9, 12))
+    got, wanted = alignment_error_rate(maps, links), by_table(maps, links)
+    mean = sum(by_table([m], [g]) for m, g in zip(maps, links, strict=True)) / len(maps)
     expect(
         abs(got - mean) > 1e-9, "sum the counts over all sentences, then divide once: no mean over sentences", got=got
     )
     expect_close(got, wanted, "on four sentences the error rate differs")
     ### BEGIN HIDDEN TESTS
     for sizes in (((2, 8), (8, 2)), ((5, 1), (1, 5), (6, 6)), ((10, 9),)):
-        maps, gold = sentences(*sizes)
+        maps, links = sentences(*sizes)
         expect_close(
-            alignment_error_rate(maps, gold), by_table(maps, gold), "on other sentences the error rate differs"
+            alignment_error_rate(maps, links), by_table(maps, links), "on other sentences the error rate differs"
         )
     ### END HIDDEN TESTS
 

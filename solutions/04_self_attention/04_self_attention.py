@@ -475,25 +475,27 @@ def padding_mask(lengths: Tensor, length: int) -> Tensor:
 
 # %% nbgrader={"grade": true, "grade_id": "test_padding_mask", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 with exercise("padding_mask", points=2):
-    words = torch.tensor([3, 5, 2, 4])
-    mask = padding_mask(words, 6)
+    lengths = torch.tensor([3, 5, 2, 4])
+    mask = padding_mask(lengths, 6)
     expect_equal(mask.dtype, torch.bool, "a mask is of dtype torch.bool: True or False, no numbers")
     expect_equal(tuple(mask.shape)[:2], (4, 1), "the shape must be (b, 1, length): queries before keys")
     expect_equal(mask.shape[-1], 6, "there must be `length` keys, even where every sentence is shorter")
     count = mask.sum(-1)[:, 0]
-    expect_equal((6 - count).equal(words), False, "the mask is upside down: True keeps the words")
-    expect_equal((count - 1).equal(words), False, "one too many: a sentence of 3 words keeps the keys 0, 1 and 2")
-    expect_equal((count + 1).equal(words), False, "one too few: a sentence of 3 words keeps the keys 0, 1 and 2")
-    expect_equal(count, words, "each sentence keeps as many keys as it has words")
-    kept = torch.tensor([[[j < n for j in range(6)]] for n in words.tolist()])
+    expect_equal((6 - count).equal(lengths), False, "the mask is upside down: True keeps the words")
+    expect_equal((count - 1).equal(lengths), False, "one too many: a sentence of 3 words keeps the keys 0, 1 and 2")
+    expect_equal((count + 1).equal(lengths), False, "one too few: a sentence of 3 words keeps the keys 0, 1 and 2")
+    expect_equal(count, lengths, "each sentence keeps as many keys as it has words")
+    kept = torch.tensor([[[j < n for j in range(6)]] for n in lengths.tolist()])
     expect_equal(mask, kept, "the words stand first, the filling at the end")
     kept = torch.tensor([[[True]], [[False]]])
     expect_equal(padding_mask(torch.tensor([1, 0]), 1), kept, "a sentence may be full, or have no words at all")
     ### BEGIN HIDDEN TESTS
     for length, size in ((9, 5), (1, 3), (4, 1)):
-        words = randint(0, length + 1, (size,))
-        kept = torch.tensor([[[j < n for j in range(length)]] for n in words.tolist()])
-        expect_equal(padding_mask(words, length), kept, "key j of a sentence is a word where j is less than its length")
+        lengths = randint(0, length + 1, (size,))
+        kept = torch.tensor([[[j < n for j in range(length)]] for n in lengths.tolist()])
+        expect_equal(
+            padding_mask(lengths, length), kept, "key j of a sentence is a word where j is less than its length"
+        )
     ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -1290,22 +1292,16 @@ DOWNLOAD = False  # True: fetch 91 MB from huggingface.co, once
 
 def fetch_minilm() -> dict | None:
     """The tensors of sentence-transformers/all-MiniLM-L6-v2 by name; None, and a line that says why, without them."""
+    from utils.checkpoints import read_tensors
+    from utils.data.hub import DownloadError
+
     if not DOWNLOAD:
         print("skipped: set DOWNLOAD = True above to fetch the weights (needs a network)")
         return None
     try:
-        from huggingface_hub import hf_hub_download
-        from safetensors.torch import load_file
-
-        return load_file(hf_hub_download("sentence-transformers/all-MiniLM-L6-v2", "model.safetensors"))
-    except ImportError as error:
-        print(f"skipped: {error.name} is not installed; run `pip install huggingface-hub safetensors`")
-    except OSError:
-        print(
-            "skipped: model.safetensors of sentence-transformers/all-MiniLM-L6-v2 cannot be fetched from huggingface.co;"
-        )
-        print("check the network, or set HF_ENDPOINT to a mirror and restart the kernel")
-    return None
+        return read_tensors("sentence-transformers/all-MiniLM-L6-v2")
+    except DownloadError as error:
+        print(f"skipped: {error}")
 
 
 # %%

