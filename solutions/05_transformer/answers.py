@@ -1605,7 +1605,7 @@ def span_corruption(ids, spans, first_sentinel):
     return inputs, [*targets, first_sentinel - len(spans)]
 
 
-@wrong("the stop counts as hidden", says="`stop` itself is not hidden")
+@wrong("the stop counts as hidden", says="only what is hidden")
 def span_corruption(ids, spans, first_sentinel):
     inputs, targets, done = [], [], 0
     for i, (start, stop) in enumerate(spans):

@@ -125,13 +125,14 @@ def test_what_a_stack_does_to_gradients_and_words(lesson):
     through = lesson["through_the_stack"]
     stacks = {(norm, res): through(12, norm, res) for norm in ("pre", "post", "none") for res in (True, False)}
     for norm in ("pre", "post"):
-        gradient, _ = stacks[norm, True]
-        assert max(gradient) / min(gradient) < 20
-    assert stacks["none", True][0][0] / stacks["none", True][0][-1] > 1e6
+        for residuals in (True, False):
+            gradient, _ = stacks[norm, residuals]
+            assert max(gradient) / min(gradient) < 22
+    assert stacks["none", True][0][0] / stacks["none", True][0][-1] > 3e5
     assert stacks["none", False][0][0] / stacks["none", False][0][-1] < 1e-4
     for norm in ("pre", "post", "none"):
-        assert stacks[norm, False][1][6] > 0.999
-    assert stacks["pre", True][1][-1] < 0.9
+        assert stacks[norm, False][1][4] > 0.999
+    assert 0.4 < stacks["pre", True][1][-1] < 0.6 and stacks["post", True][1][-1] > 0.95
     assert through(3) == through(3)  # the widget draws the same picture twice
 
 
@@ -143,15 +144,14 @@ def test_two_thirds_of_an_encoder_block_are_feed_forward(lesson):
     assert count["feed_forward"] / sum(count.values()) == pytest.approx(2 / 3, abs=0.005)
 
 
-def test_the_operations_are_those_that_pytorch_counts(lesson):
-    for b, length, d, h in ((2, 5, 8, 2), (1, 7, 12, 3)):
-        steps = lesson["block_steps"](b, length, d, h)
+@pytest.mark.parametrize("b, length, d, h", [(2, 5, 8, 2), (1, 7, 12, 3)])
+def test_the_operations_are_those_that_pytorch_counts(lesson, b, length, d, h):
+    for kind, operations, moved, step in lesson["block_steps"](b, length, d, h):
         with FlopCounterMode(display=False) as counter:
-            lesson["EncoderBlock"](d, h)(torch.randn(b, length, d))
-        assert sum(operations for kind, operations, *_ in steps if kind == "products") == counter.get_total_flops()
-        for kind, operations, numbers_moved, step in steps:
-            assert operations > 0 and numbers_moved >= 2 * b * length, kind
             step()
+        assert (kind == "products") == (counter.get_total_flops() > 0)
+        assert counter.get_total_flops() in (0, operations)
+        assert operations > 0 and moved > 0
 
 
 def test_the_shares_in_the_text_are_those_of_the_table(lesson, shown):
@@ -345,7 +345,7 @@ def test_the_optional_cell_loads_a_published_checkpoint(lesson, tmp_path, monkey
     with torch.no_grad():
         wanted = theirs.generate(source, max_new_tokens=8, do_sample=False, num_beams=1)[0]
         logits = theirs(input_ids=source, decoder_input_ids=wanted[None, :4]).logits
-        torch.testing.assert_close(model(source, wanted[None, :4]), logits, rtol=0, atol=1e-9)
+        torch.testing.assert_close(model(source, wanted[None, :4]), logits, rtol=0, atol=1e-6)
     assert lesson["say"](model, loaded, "translate the house", longest=8) == loaded.decode(wanted.tolist())
     assert lesson["real_t5"](None) is None
     monkeypatch.setitem(space, "DOWNLOAD", True)
