@@ -70,11 +70,14 @@ def check_proof(
     lines, names = _parse(proof)
     if same(lines[0], end) and same(lines[-1], start) and not same(start, end):
         start, end = end, start  # from the right side to the left is a proof as well
-    _ends(lines, start, end)
+    if not same(lines[0], start):
+        raise ProofError(0, f"the proof must begin with {show(start)}, but it begins with {show(lines[0])}")
     links = [Link(i + 1, lines[i], name, lines[i + 1]) for i, name in enumerate(names)]
     for link in links:
         _known(link, known)
         _follow(link, known, definitions)
+    if not same(lines[-1], end):  # last: a wrong end mostly comes of a wrong link
+        raise ProofError(len(links), f"the proof must end with {show(end)}, but it ends with {show(lines[-1])}")
     for link in links:
         rule = known[link.rule]
         if not rule.defines and _is_claim(rule, start, end):
@@ -125,12 +128,6 @@ def _parse(proof: Any) -> tuple[list[Tree], list[str]]:
     if len(random) > MAX_RANDOM:
         raise ProofError(0, f"more than {MAX_RANDOM} random families")
     return lines, names
-
-
-def _ends(lines: list[Tree], start: Tree, end: Tree) -> None:
-    for what, wanted, line, link in (("begin", start, lines[0], 0), ("end", end, lines[-1], len(lines) - 1)):
-        if not same(line, wanted):
-            raise ProofError(link, f"the proof must {what} with {show(wanted)}, but it {what}s with {show(line)}")
 
 
 def _known(link: Link, known: dict[str, Rule]) -> None:
