@@ -137,7 +137,7 @@ def grade(folder: Path, name: str, on_event: Callable[[Progress], None]) -> tupl
     command = [sys.executable, "-m", "nbgrader", "generate_assignment", name, "--force"]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
     course = open_course(folder)
-    report = grade_class(course, name, limits=Limits(cell_seconds=10, call_seconds=10), on_event=on_event)
+    report = grade_class(course, name, limits=Limits(cell_seconds=5, call_seconds=5), on_event=on_event)
     write_feedback(course, name)
     grades = export(course, "csv", name)
     classroom = Course(folder).classroom

@@ -5,7 +5,7 @@
 Both grade fresh copies of one class, in turn, at smoke scale and without plots. The class is mixed: everything right,
 blank, typical mistakes, a syntax error. It holds nothing that only a time-out ends, where both would merely wait.
 Printed are submissions a minute, CPU seconds for each, peak memory of all processes together (proportional set size,
-sampled), the share of CPU time that went into the students' own cells, the ratio, and whether every score agrees.
+sampled), the ratio, whether every score agrees, and where our CPU time went: how much of it into the students' cells.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class Measured:
     cpu: float
     memory: int
     scores: dict[str, dict[str, float]]
+    parts: dict[str, float]  # of the CPU time, for our own
 
 
 def make_class(course: Course, lesson: str, folder: Path, size: int) -> list[str]:
@@ -60,37 +61,64 @@ def make_class(course: Course, lesson: str, folder: Path, size: int) -> list[str
     return students
 
 
-def measure(command: list[str], folder: Path, lesson: str) -> tuple[Measured, str]:
+def measure(command: list[str], folder: Path, lesson: str) -> Measured:
     """Run a grader as a program of its own and watch it and its descendants."""
     env = {**os.environ, "COURSE_SCALE": "smoke", "COURSE_PLOTS": "off", "OMP_NUM_THREADS": "1"}
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     process = subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    peak = [0]
-    watcher = threading.Thread(target=_watch, args=(process.pid, peak))
-    watcher.start()
-    out, err = process.communicate()
+    watch = Watch(process.pid)
+    watch.start()
+    _, err = process.communicate()
     wall, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    watcher.join()
+    watch.join()
     if process.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{err[-3000:]}")
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Measured(wall, cpu, peak[0], scores(folder, lesson)), out
+    parts = inside(folder)
+    if parts:  # bubblewrap keeps the times of what it held to itself
+        parts["warm parent"] = sum(watch.warm.values())
+        cpu += parts["warm parent"] + parts["students' cells"] + parts["students' code in tests"] + parts["kernels"]
+        parts["recording and the rest"] = cpu - sum(parts.values())
+    return Measured(wall, cpu, watch.peak, scores(folder, lesson), parts)
 
 
-def _watch(pid: int, peak: list[int]) -> None:
-    while psutil.pid_exists(pid):
-        total = 0
-        try:
-            processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-        except psutil.Error:
-            return
-        for process in processes:
+class Watch(threading.Thread):
+    """Samples the memory of a process and its descendants, and the CPU time of what bubblewrap runs."""
+
+    def __init__(self, pid: int):
+        super().__init__()
+        self.pid, self.peak, self.warm = pid, 0, {}
+
+    def run(self) -> None:
+        while psutil.pid_exists(self.pid):
+            total = 0
             try:
-                total += process.memory_full_info().pss
+                processes = [psutil.Process(self.pid), *psutil.Process(self.pid).children(recursive=True)]
             except psutil.Error:
-                continue
-        peak[0] = max(peak[0], total)
-        time.sleep(0.25)
+                return
+            for process in processes:
+                try:
+                    total += process.memory_full_info().pss
+                    if process.name() != "bwrap" and process.parent().name() == "bwrap":
+                        times = process.cpu_times()
+                        self.warm[process.pid] = times.user + times.system
+                except (psutil.Error, AttributeError):  # it has gone, or its parent has
+                    continue
+            self.peak = max(self.peak, total)
+            time.sleep(0.25)
+
+
+def inside(folder: Path) -> dict[str, float]:
+    """CPU seconds by use, from our result files; empty where nbgrader graded."""
+    names = {
+        "cells_cpu": "students' cells",
+        "calls_cpu": "students' code in tests",
+        "kernel_cpu": "kernels",
+        "examiner_cpu": "examiner",
+    }
+    files = (folder / "class" / "results").rglob("*.json")
+    usages = [json.loads(file.read_bytes())["result"]["usage"] for file in files]
+    return {name: sum(usage[key] for usage in usages) for key, name in names.items()} if usages else {}
 
 
 def scores(folder: Path, lesson: str) -> dict[str, dict[str, float]]:
@@ -103,59 +131,46 @@ def scores(folder: Path, lesson: str) -> dict[str, dict[str, float]]:
     return table
 
 
-def grade_ours(folder: str, lesson: str) -> None:
-    """What the child process of our contender does."""
-    from autograder.grading.grade import grade_class
-
-    report = grade_class(Path(folder), lesson)
-    students = report.students.values()
-    print(json.dumps([sum(s.cells_cpu for s in students), sum(s.cpu for s in students), report.problems]))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--submissions", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--lesson", default="04_self_attention")
-    parser.add_argument("--ours", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.ours:
-        return grade_ours(*options.ours)
     course = Course.find(Path(__file__).parent)
     runs: dict[str, list[Measured]] = {"nbgrader autograde": [], "autograder grade": []}
-    shares = []
     with tempfile.TemporaryDirectory() as scratch:
         for number in range(options.rounds):
             for name in runs:
                 folder = Path(scratch) / f"{number}-{name.split()[0]}"
                 make_class(course, options.lesson, folder, options.submissions)
+                command = [sys.executable, "-m", *name.split(), options.lesson]
                 if name == "autograder grade":
-                    command = [sys.executable, __file__, "--ours", str(folder), options.lesson]
-                else:
-                    command = [sys.executable, "-m", "nbgrader", "autograde", options.lesson]
-                measured, out = measure(command, folder, options.lesson)
-                runs[name].append(measured)
-                if name == "autograder grade":
-                    cells, cpu, problems = json.loads(out.strip().splitlines()[-1])
-                    shares.append(cells / cpu)
-                    if problems:
-                        sys.exit(f"not graded: {problems}")
+                    command += ["--course", str(folder)]
+                runs[name].append(measure(command, folder, options.lesson))
                 shutil.rmtree(folder)
-    show(runs, shares, options.submissions)
+    show(runs, options.submissions)
 
 
-def show(runs: dict[str, list[Measured]], shares: list[float], size: int) -> None:
-    console = Console()
-    table = Table(title=f"{size} submissions, {len(shares)} rounds, medians, {os.cpu_count()} cores")
-    for column in ("", "submissions/min", "CPU s each", "peak MiB", "CPU in students' cells"):
+def show(runs: dict[str, list[Measured]], size: int) -> None:
+    console, rounds = Console(), len(runs["autograder grade"])
+    table = Table(title=f"{size} submissions, {rounds} rounds, medians, {os.cpu_count()} cores")
+    for column in ("", "submissions/min", "CPU s each", "peak MiB"):
         table.add_column(column, justify="left" if not column else "right")
     pace = {}
     for name, measured in runs.items():
         pace[name] = statistics.median(60 * size / m.wall for m in measured)
         cpu = statistics.median(m.cpu / size for m in measured)
         memory = max(m.memory for m in measured) / 2**20
-        share = f"{statistics.median(shares):.0%}" if name.startswith("autograder") else "–"
-        table.add_row(name, f"{pace[name]:.1f}", f"{cpu:.2f}", f"{memory:.0f}", share)
+        table.add_row(name, f"{pace[name]:.1f}", f"{cpu:.2f}", f"{memory:.0f}")
+    console.print(table)
+    table = Table(title="our CPU time")
+    for column in ("", "s each", "share"):
+        table.add_column(column, justify="left" if not column else "right")
+    for part in runs["autograder grade"][0].parts:
+        seconds = statistics.median(m.parts[part] / size for m in runs["autograder grade"])
+        share = statistics.median(m.parts[part] / m.cpu for m in runs["autograder grade"])
+        table.add_row(part, f"{seconds:.3f}", f"{share:.0%}")
     console.print(table)
     theirs, ours = runs.values()
     same = all(a.scores == b.scores for a, b in zip(theirs, ours, strict=True))

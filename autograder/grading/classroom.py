@@ -133,7 +133,7 @@ class Course:
 
         url = make_url(self.coursedir.db_url)
         if url.drivername.startswith("sqlite") and not (url.database and Path(url.database).exists()):
-            raise UserError(f"{self.root} has no gradebook: release a lesson first (nbgrader generate_assignment).")
+            raise UserError(f"{self.root} has no gradebook: release a lesson first ({_release('LESSON')}).")
         try:
             gradebook = Gradebook(self.coursedir.db_url, self.coursedir.course_id)
         except SQLAlchemyError as error:
@@ -155,6 +155,8 @@ class Course:
         if name not in lessons:
             close = difflib.get_close_matches(name, lessons, 1, 0.4)
             hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(lessons) or 'none yet'}."
+            if self.path("source", ".", name).is_dir():
+                hint = f"release it first ({_release(name)})."
             raise UserError(f"There is no lesson {name} in the gradebook of {self.root}; {hint}")
         notebooks = {}
         with self.gradebook() as gradebook:
@@ -165,7 +167,7 @@ class Course:
                     release = nbformat.read(file, as_version=4)
                 except FileNotFoundError:
                     raise UserError(
-                        f"{file} is missing: release the lesson first (nbgrader generate_assignment {name})."
+                        f"{file} is missing: release the lesson first ({_release(name)})."
                     ) from None
                 except Exception as error:
                     raise UserError(f"{file} cannot be read as a notebook: {_first_line(error)}") from error
@@ -177,9 +179,7 @@ class Course:
                     made = replace(made, solution=solution)
                 notebooks[entry.name] = made
         if not notebooks:
-            raise UserError(
-                f"The lesson {name} has no notebooks: release it again (nbgrader generate_assignment {name})."
-            )
+            raise UserError(f"The lesson {name} has no notebooks: release it again ({_release(name)}).")
         return Lesson(name, notebooks, self._files_beside(name))
 
     def _files_beside(self, lesson: str) -> dict[str, bytes]:
@@ -235,6 +235,11 @@ class Course:
         return found
 
 
+def _release(lesson: str) -> str:
+    """The command that releases a lesson, also where the folder for it is there already."""
+    return f"in the course's folder: nbgrader generate_assignment {lesson} --force"
+
+
 def _lesson_notebook(
     name: str, release: NotebookNode, sources: dict[str, Any], points: dict[str, float], lesson: str
 ) -> LessonNotebook:
@@ -256,7 +261,7 @@ def _lesson_notebook(
     if sources:
         raise UserError(
             f"The released {name}.ipynb and the gradebook disagree about {', '.join(sorted(sources)[:3])}: "
-            f"release the lesson again (nbgrader generate_assignment {lesson} --force)."
+            f"release the lesson again ({_release(lesson)})."
         )
     return LessonNotebook(name, release, master, ordered)
 

@@ -160,6 +160,7 @@ weight = torch.nn.Parameter(torch.ones(2))
 weight.sum().backward()
 torch.optim.AdamW([weight]).step()
 """
+_DRAWING = ("ipywidgets", "matplotlib", "PIL")  # not at COURSE_PLOTS=off
 
 
 def imports(release: dict) -> list[str]:
@@ -170,7 +171,7 @@ def imports(release: dict) -> list[str]:
 
 def preparations(release: dict, space: dict[str, Any], ours: Iterable[Path]) -> list[str]:
     """Further statements that load what a submission to this lesson will need, each of which may fail: the imports of
-    those modules in the folders `ours` that the release's cells use."""
+    those modules in the folders `ours` that the release's cells use. In the sandbox nothing is drawn."""
     names = set().union(*(global_names(tree.body) for tree in _own_trees(release)))
     used = [space.get(name) for name in names]
     modules = {value if isinstance(value, types.ModuleType) else sys.modules.get(_module_of(value)) for value in used}
@@ -180,7 +181,8 @@ def preparations(release: dict, space: dict[str, Any], ours: Iterable[Path]) -> 
         if file.suffix == ".py" and any(file.is_relative_to(folder) for folder in ours):
             texts.append(file.read_text(encoding="utf-8"))
             trees.append(ast.parse(texts[-1]))
-    return [*_import_statements(trees), *([TRAINING] if any("optim" in text for text in texts) else [])]
+    found = [line for line in _import_statements(trees) if line.split()[1].split(".")[0] not in _DRAWING]
+    return [*found, *([TRAINING] if any("optim" in text for text in texts) else [])]
 
 
 def _own_trees(release: dict) -> list[ast.Module]:

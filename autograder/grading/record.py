@@ -258,7 +258,7 @@ class Recorder:
         notebook = nbformat.v4.reads(finished.result.notebook)
         _bound_credit(notebook)
         target = self._autograded(finished.student, finished.notebook)
-        steps = [s for s in self.course.converter.autograde_preprocessors if not _executes(s)]
+        steps = [s for s in self.course.converter.autograde_preprocessors if not _is_done(s)]
         resources = self.course.resources(finished.student, finished.lesson, finished.notebook)
         with self._for_preprocessors(steps):
             notebook = self.course.preprocess(notebook, steps, resources)
@@ -342,11 +342,14 @@ def _name(step: Any) -> str:
     return step if isinstance(step, str) else step.__module__
 
 
-def _executes(step: Any) -> bool:
-    """Whether a step of nbgrader's list runs the notebook: that is done elsewhere."""
+def _is_done(step: Any) -> bool:
+    """Whether a step of nbgrader's list is done elsewhere: the notebook was run, its metadata are the release's."""
     from nbconvert.preprocessors import ExecutePreprocessor
+    from nbgrader.preprocessors import CheckCellMetadata
 
-    return "Execute" in step if isinstance(step, str) else issubclass(step, ExecutePreprocessor)
+    if isinstance(step, str):
+        return "Execute" in step or step == "nbgrader.preprocessors.CheckCellMetadata"
+    return step is CheckCellMetadata or issubclass(step, ExecutePreprocessor)
 
 
 def _lock(fd: int) -> None:

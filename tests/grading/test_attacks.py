@@ -181,7 +181,7 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> Graded:
         suite.write(folder / "submitted" / student / LESSON, suite.apply(released, [], list(POINTS)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ATTACK_SECRET", "canary-of-the-grader")
-        report = grade.grade_class(folder, LESSON, jobs=2, limits=LIMITS, seed=SEED)
+        report = grade.grade_class(folder, LESSON, jobs=4, limits=LIMITS, seed=SEED)
         # What would live on for a minute is looked for right after its submission alone.
         daemon = attacks["exhaustion/daemon_that_outlives"].student
         grade.grade_class(folder, LESSON, jobs=1, limits=LIMITS, seed=SEED, only=[daemon], fresh=True)

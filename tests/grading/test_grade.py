@@ -306,7 +306,7 @@ def broken_gradebook(folder: Path) -> None:
     ("damage", "message"),
     [
         (no_release, "problem2.ipynb is missing: release the lesson first"),
-        (no_gradebook, "has no gradebook: release a lesson first"),
+        (no_gradebook, "has no gradebook: release a lesson first .*generate_assignment LESSON --force"),
         (no_submissions, "Nobody has handed in ps1"),
         (broken_release, "problem1.ipynb cannot be read as a notebook"),
         (another_release, "disagree about test_unit, test_units: release the lesson again"),
@@ -323,6 +323,9 @@ def test_a_course_in_disorder_is_one_sentence(foreign_course, damage, message):
 
 def test_wrong_arguments_are_one_sentence(foreign_course, tmp_path):
     with pytest.raises(UserError, match=r"There is no lesson ps2 .*did you mean ps1\?"):
+        grade_class(foreign_course, "ps2", run=fake.run)
+    (foreign_course / "source" / "ps2").mkdir()
+    with pytest.raises(UserError, match="There is no lesson ps2 .*release it first .*generate_assignment ps2 --force"):
         grade_class(foreign_course, "ps2", run=fake.run)
     with pytest.raises(UserError, match="No submission of nobody: there are all_right"):
         grade_class(foreign_course, course.LESSON, run=fake.run, only=["nobody"])

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -332,6 +332,29 @@ def test_it_runs_in_threads_and_in_other_processes():
     assert [passed(result) for result in results] == [[True] * 3] * 3
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         assert [passed(result) for result in pool.map(run, [submission()] * 4)] == [[True] * 3] * 4
+
+
+def test_threads_run_submissions_side_by_side_and_each_in_its_own_kernel():
+    slow = submission(square=f"{SQUARE}\nimport time\ntime.sleep(2)\nsecret = 1")
+    spy = submission(square=f"{SQUARE}\nimport time\ntime.sleep(1)\nassert 'secret' not in globals()")
+    run(submission())  # the warm parent
+    start = time.monotonic()
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(run, [slow, spy, slow, spy]))
+    assert [passed(result) for result in results] == [[True] * 3] * 4
+    assert all(outputs(result, 1) == [] for result in results)
+    assert time.monotonic() - start < sum(result.usage.wall for result in results) / 2
+
+
+def test_a_failure_and_another_lesson_wait_until_the_others_are_through():
+    slow = submission(square=f"{SQUARE}\nimport time\ntime.sleep(1)")
+    crash = as_text(("test", "import os\nos._exit(5)"))
+    other = dataclasses.replace(BUNDLE, lesson="other")
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [(slow, BUNDLE), (crash, BUNDLE), (slow, other), (slow, BUNDLE)] * 2
+        results = list(pool.map(lambda job: run(*job), jobs))
+    assert [result.status for result in results] == ["done", "failed", "done", "done"] * 2
+    assert all(passed(result) == [True] * 3 for result in results if result.status == "done")
 
 
 def test_a_result_is_plain_data():
