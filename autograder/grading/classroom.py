@@ -166,9 +166,7 @@ class Course:
                 try:
                     release = nbformat.read(file, as_version=4)
                 except FileNotFoundError:
-                    raise UserError(
-                        f"{file} is missing: release the lesson first ({_release(name)})."
-                    ) from None
+                    raise UserError(f"{file} is missing: release the lesson first ({_release(name)}).") from None
                 except Exception as error:
                     raise UserError(f"{file} cannot be read as a notebook: {_first_line(error)}") from error
                 sources = {cell.name: cell for cell in entry.source_cells}

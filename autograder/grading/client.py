@@ -12,7 +12,6 @@ import os
 import resource
 import secrets
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -29,6 +28,7 @@ from typing import Any
 from autograder.grading import sandbox, wire
 from autograder.grading.job import Limits, SandboxKind
 from autograder.grading.outputs import Outputs
+from autograder.grading.scratch import Scratch
 
 START_SECONDS = 180  # for the warm parent's imports
 GRACE_SECONDS = 1.0  # between asking a kernel to stop and ending it
@@ -78,7 +78,7 @@ class WarmParent:
         self.kind, self.limits, self.env, self.imports = kind, limits, env, list(imports)
         self.seal = seal and kind == "bwrap"
         self.why_not = ""
-        self._folder: str | None = None
+        self._folder: Scratch | None = None
         self._start()
 
     def _start(self) -> None:
@@ -90,8 +90,9 @@ class WarmParent:
                 argv = plan.command(argv, sealed=self.seal)
                 env, self.scratch, self._writable = {}, sandbox.SCRATCH, plan.writable
             else:
-                self._folder = self.scratch = tempfile.mkdtemp(prefix="autograder-")
-                places = {"HOME": f"{self._folder}/home", "TMPDIR": f"{self._folder}/tmp"}
+                self._folder = Scratch()
+                self.scratch = self._folder.path
+                places = {"HOME": f"{self.scratch}/home", "TMPDIR": f"{self.scratch}/tmp"}
                 env, self._writable = sandbox.environment() | self.env | places, ()
                 env["PYTHONPATH"] = os.pathsep.join(filter(None, map(str, sys.path)))
             self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
@@ -190,7 +191,7 @@ class WarmParent:
         self._process.wait()
         self._log.close()
         if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.close()
 
 
 class Kernel:

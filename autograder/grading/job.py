@@ -10,6 +10,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from pathlib import PurePosixPath
 from typing import Literal
 
 Mode = Literal["sealed", "classic"]
@@ -55,6 +56,17 @@ class Bundle:
             digest.update(json.dumps([path, len(self.files[path])]).encode())
             digest.update(self.files[path])
         return digest.hexdigest()
+
+
+def lay_over(theirs: dict[str, bytes], ours: dict[str, bytes]) -> dict[str, bytes]:
+    """A lesson's files over a student's (relative path → content): where both have something of that name, a file or a
+    folder, the lesson's stays."""
+    folders = {str(folder) for name in ours for folder in PurePosixPath(name).parents}
+
+    def in_the_way(name: str) -> bool:
+        return name in folders or any(str(folder) in ours for folder in PurePosixPath(name).parents)
+
+    return {name: data for name, data in theirs.items() if not in_the_way(name)} | ours
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -27,7 +28,7 @@ from unittest import mock
 
 from autograder.errors import UserError
 from autograder.grading.classroom import Course, Lesson
-from autograder.grading.job import Job, Result
+from autograder.grading.job import Job, Result, lay_over
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -128,11 +129,6 @@ class Store:
         for old in path.parent.iterdir():
             if old != path and re.fullmatch(re.escape(finished.notebook) + r"\.[0-9a-f]{16}\.json", old.name):
                 old.unlink(missing_ok=True)
-
-
-def pending(keys: dict[tuple[str, str], str], store: Store, lesson: str) -> list[tuple[str, str]]:
-    """Those (student, notebook) whose result, under the given key, is not there yet; in the given order."""
-    return [who for who, key in keys.items() if store.load(lesson, *who, key) is None]
 
 
 # --- the gradebook ----------------------------------------------------------------------------------------------------
@@ -268,7 +264,9 @@ class Recorder:
         notebook.metadata["autograder"] = {"key": finished.key, "scores": recorded, "timestamp": timestamp}
         mode = int(str(self.course.converter.permissions), 8)
         for name, data in self._files(folder).items():
+            _clear_the_way(target.parent, name)
             atomic_write(target.parent / name, data, mode, durable=False)
+        _clear_the_way(target.parent, target.name)
         # Last, since it says that all the rest is done. What a power cut takes of it, the result file gives again.
         atomic_write(target, nbformat.writes(notebook).encode(), mode, durable=False)
         self._scores[finished.student, finished.notebook] = recorded
@@ -313,7 +311,7 @@ class Recorder:
         files, _ = student_files(folder, self.course.coursedir.ignore)
         with contextlib.suppress(OSError):
             files["timestamp.txt"] = (folder / "timestamp.txt").read_bytes()
-        return files | self.lesson.files
+        return lay_over(files, self.lesson.files)
 
     def _autograded(self, student: str, notebook: str) -> Path:
         return self.course.path("autograded", student, self.lesson.name) / f"{notebook}.ipynb"
@@ -336,6 +334,15 @@ class Recorder:
                     raise InfrastructureFailure(str(error)) from error
             self._sleep(self._pause * 2**attempt)
         raise AssertionError("unreachable: tries is at least 1")
+
+
+def _clear_the_way(root: Path, name: str) -> None:
+    """Remove what an earlier submission left where now a file has to be, or a folder for it."""
+    for folder in reversed((root / name).relative_to(root).parents[:-1]):
+        if (root / folder).is_symlink() or (root / folder).is_file():
+            (root / folder).unlink()
+    if (root / name).is_dir() and not (root / name).is_symlink():
+        shutil.rmtree(root / name)
 
 
 def _name(step: Any) -> str:

@@ -15,10 +15,8 @@ import json
 import os
 import resource
 import select
-import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
 import traceback
@@ -33,7 +31,7 @@ from autograder.errors import UserError
 from autograder.grading.client import GRACE_SECONDS, Kernel, KernelLost, SandboxError, WarmParent, own_cpu
 from autograder.grading.examiner import Examiner, compile_tests
 from autograder.grading.handles import Line
-from autograder.grading.job import Job, Limits, Outcome, Result, Usage
+from autograder.grading.job import Job, Limits, Outcome, Result, Usage, lay_over
 from autograder.grading.outputs import Outputs
 from autograder.grading.prelude import (
     TRAINING,
@@ -45,6 +43,7 @@ from autograder.grading.prelude import (
     preparations,
     source_of,
 )
+from autograder.grading.scratch import Scratch
 from autograder.grading.warm import die_with_parent
 from autograder.grading.wire import Encoder
 
@@ -73,7 +72,7 @@ class _Station:
     key: tuple
     warm: WarmParent
     prelude: Prelude
-    folder: str  # the bundle's files, for tests that read them
+    scratch: Scratch  # holds the bundle's files, for tests that read them
     running: int = 0  # submissions
     spoilt: bool = False  # it takes no more of them
 
@@ -83,9 +82,9 @@ class _Station:
 
     def close(self) -> None:
         self.warm.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.scratch.close()
         for name, module in list(sys.modules.items()):  # another lesson may have a helper of the same name
-            if (getattr(module, "__file__", None) or "").startswith(self.folder):
+            if (getattr(module, "__file__", None) or "").startswith(self.scratch.path):
                 del sys.modules[name]
 
 
@@ -124,22 +123,22 @@ def _station_for(job: Job) -> _Station:
 
 def _open_station(key: tuple, job: Job) -> _Station:
     """What the trusted side needs is loaded while the warm parent starts."""
-    release, folder = json.loads(job.bundle.release), tempfile.mkdtemp(prefix="autograder-examiner-")
+    release, scratch = json.loads(job.bundle.release), Scratch()
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the examiner forks, and compares on the CPU
     os.environ["COURSE_SCALE"] = "smoke"
     os.environ["MPLBACKEND"] = "agg"
     warm = None
     try:
-        _write_files(Path(folder), job.bundle.files)
+        _write_files(Path(scratch.path), job.bundle.files)
         first = imports(release) if job.bundle.imports else []
         warm = WarmParent(job.sandbox, job.limits, first, job.bundle.env)
-        with _inside(folder):
+        with _inside(scratch.path):
             prelude = build_prelude(release)
         compile_tests(release)
         if torch := sys.modules.get("torch"):
             torch.set_num_threads(1)
         if job.bundle.imports:
-            ours = (Path(folder), Path(__file__).resolve().parents[2] / "utils")
+            ours = (Path(scratch.path), Path(__file__).resolve().parents[2] / "utils")
             further = preparations(release, prelude.namespace, ours)
             warm.load(further)
             if TRAINING in further:
@@ -148,11 +147,11 @@ def _open_station(key: tuple, job: Job) -> _Station:
         warm.ready()
         gc.collect()
         gc.freeze()  # a collection in a forked process would copy what both could share
-        return _Station(key, warm, prelude, folder)
+        return _Station(key, warm, prelude, scratch)
     except BaseException:
         if warm is not None:
             warm.close()
-        shutil.rmtree(folder, ignore_errors=True)
+        scratch.close()
         raise
 
 
@@ -328,7 +327,7 @@ class _Conductor:
         cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
         own = [source_of(cell) for cell in cells if not is_test(cell)]
         tests = Examiner(self.station.prelude, job.limits, own, _scored.get(job.bundle.key, ()))
-        with _inside(self.station.folder):
+        with _inside(self.station.scratch.path):
             for count, cell in enumerate(cells, 1):
                 source = source_of(cell)
                 if count in self.stuck:
@@ -477,7 +476,7 @@ class _Conductor:
         self.line = Line(self.kernel, self.job.limits)
         ignored = Outputs(self.job.limits)
         try:
-            if files := {**self.job.files, **self.job.bundle.files}:
+            if files := lay_over(self.job.files, self.job.bundle.files):
                 encoder = Encoder()
                 message = {"op": "files", "files": encoder.tree(files)}
                 self.kernel.request(message, encoder.buffers, self.job.limits.cell_seconds, ignored)

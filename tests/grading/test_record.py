@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -27,7 +28,6 @@ from autograder.grading.record import (
     Recorder,
     Store,
     atomic_write,
-    pending,
     result_key,
 )
 
@@ -90,13 +90,6 @@ def test_a_new_result_replaces_the_older_of_the_same_notebook(tmp_path):
 def test_whatever_a_result_depends_on_is_in_its_key(other):
     assert result_key(b"work", JOB) == result_key(b"work", replace(JOB, submission="realigned"))
     assert result_key(*other) != result_key(b"work", JOB)
-
-
-def test_pending_is_what_has_no_result(tmp_path):
-    store = Store(tmp_path)
-    store.save(finished("a" * 64))
-    keys = {("ada", "problem1"): "a" * 64, ("ada", "problem2"): "c" * 64, ("bob", "problem1"): "a" * 64}
-    assert pending(keys, store, "ps1") == [("ada", "problem2"), ("bob", "problem1")]
 
 
 def test_atomic_write_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
@@ -333,6 +326,40 @@ def test_autograded_files_are_those_of_the_course_over_those_of_the_student(ada,
     assert (autograded / "sub" / "helper.py").read_text() == "x = 1"
     assert not (autograded / "link.txt").exists()
     assert oct((autograded / "problem1.ipynb").stat().st_mode & 0o777) == "0o444"
+
+
+def test_a_file_that_becomes_a_folder_and_back(ada):
+    folder, autograded = ada.submissions("ps1")["ada"], ada.path("autograded", "ada", "ps1")
+    with Recorder(ada, ada.lesson("ps1"), tries=1) as recorder:
+        recorder.register("ada", folder)
+        for _ in range(2):
+            (folder / "data").write_text("a file")
+            (folder / "timestamp.txt").write_text("2030-01-01 00:00:00 UTC")
+            recorder.record(run_one(ada), folder)
+            assert (autograded / "data").read_text() == "a file"
+            (folder / "data").unlink()
+            (folder / "timestamp.txt").unlink()
+            for name in ("data/deep/er", "timestamp.txt/er", "numbers.txt/er"):  # the last is a file of the lesson's
+                (folder / name).parent.mkdir(parents=True)
+                (folder / name).write_text("deeper")
+            recorder.record(run_one(ada), folder)
+            assert (autograded / "data/deep/er").read_text() == "deeper"
+            assert (autograded / "numbers.txt").read_text() == "1\n2\n3\n"
+            for name in ("data", "timestamp.txt", "numbers.txt"):
+                shutil.rmtree(folder / name)
+
+
+def test_a_notebook_that_becomes_a_folder_is_named_and_stops_nobody(foreign_course):
+    assert grade_class(foreign_course, course.LESSON, run=fake.run).problems == {}
+    before = course.scores(foreign_course)
+    path = foreign_course / "submitted" / "partly" / course.LESSON / "problem1.ipynb"
+    path.unlink()
+    (path / "inside").mkdir(parents=True)
+    report = grade_class(foreign_course, course.LESSON, run=fake.run, fresh=True)
+    assert report.problems == {}
+    assert "The notebook problem1.ipynb was not handed in." in report.students["partly"].repairs
+    after = course.scores(foreign_course)
+    assert {k: v for k, v in after.items() if k[0] != "partly"} == {k: v for k, v in before.items() if k[0] != "partly"}
 
 
 def test_too_many_files_beside_the_notebook(tmp_path, monkeypatch):
