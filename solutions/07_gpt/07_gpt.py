@@ -2005,7 +2005,8 @@ def count(**sizes) -> int:
         return sum(p.numel() for p in GPT(vocab_size=50257, context=1024, **sizes).parameters())
 
 
-for layers, wide in ((12, 768), (24, 1024), (36, 1280), (48, 1600)):
+gpt2_sizes = [(12, 768), (24, 1024), (36, 1280), (48, 1600)]
+for layers, wide in gpt2_sizes[: pick(smoke=1, cpu=4, gpu=4)]:
     print(
         f"{layers} layers, {wide:>4} wide: {count(n_layers=layers, d_model=wide, n_heads=wide // 64):>13,} parameters"
     )
@@ -2022,19 +2023,20 @@ for layers, wide in ((12, 768), (24, 1024), (36, 1280), (48, 1600)):
 DOWNLOAD = False  # True: fetch 550 MB from huggingface.co, once
 FOLDER = None  # or a folder with model.safetensors, config.json, vocab.json and merges.txt
 
+import json
 
-def published_gpt2(folder: str | None) -> tuple[GPT, dict]:
-    """GPT-2 in your model, and its configuration."""
-    import json
+from utils.checkpoints import read_tensors
+from utils.data.hub import fetch
 
-    from utils.checkpoints import read_tensors
-    from utils.data.hub import fetch
+GPT2 = "openai-community/gpt2"
 
-    name = "openai-community/gpt2"
-    config = json.loads(fetch(name, "config.json", local_dir=folder).read_text())
+
+def published_gpt2(folder: str | None) -> GPT:
+    """GPT-2 in your model, from its files."""
+    config = json.loads(fetch(GPT2, "config.json", local_dir=folder).read_text())
     gpt2 = GPT(config["vocab_size"], config["n_positions"], config["n_embd"], config["n_layer"], config["n_head"])
-    load_gpt2(gpt2, read_tensors(name, local_dir=folder))
-    return gpt2.eval(), config
+    load_gpt2(gpt2, read_tensors(GPT2, local_dir=folder))
+    return gpt2.eval()
 
 
 def gap_to_transformers(gpt2: GPT, folder: str | None, ids: Tensor) -> float | None:
@@ -2044,22 +2046,29 @@ def gap_to_transformers(gpt2: GPT, folder: str | None, ids: Tensor) -> float | N
     except ImportError:
         return None
     with torch.no_grad():
-        theirs = GPT2LMHeadModel.from_pretrained(folder or "openai-community/gpt2").eval()(ids).logits
+        theirs = GPT2LMHeadModel.from_pretrained(folder or GPT2).eval()(ids).logits
         return (gpt2(ids) - theirs).abs().max().item()
 
 
 # %%
-if DOWNLOAD or FOLDER:
+def show_gpt2(folder: str | None) -> None:
+    """Compare your GPT-2 with that of transformers, and let it go on with a sentence; or say why not."""
     from tokenizers import ByteLevelBPETokenizer
 
-    from utils.data.hub import fetch
-
-    gpt2, config = published_gpt2(FOLDER)
-    files = [str(fetch("openai-community/gpt2", name, local_dir=FOLDER)) for name in ("vocab.json", "merges.txt")]
+    try:
+        gpt2 = published_gpt2(folder)
+        files = [str(fetch(GPT2, name, local_dir=folder)) for name in ("vocab.json", "merges.txt")]
+    except OSError as error:
+        print(f"skipped: {error}")
+        return
     tokenizer = ByteLevelBPETokenizer(*files)
     ids = torch.tensor(tokenizer.encode("I have a dream that one day").ids)
-    print("largest difference from transformers:", gap_to_transformers(gpt2, FOLDER, ids[None]))
+    print("largest difference from transformers:", gap_to_transformers(gpt2, folder, ids[None]))
     print(tokenizer.decode([*ids.tolist(), *generate(gpt2, [ids], 30)[0].tolist()]))
+
+
+if DOWNLOAD or FOLDER:
+    show_gpt2(FOLDER)
 else:
     print("skipped: set DOWNLOAD = True above to fetch the weights (needs a network), or FOLDER to where they are")
 
