@@ -757,7 +757,7 @@ def _hands_as_html(words: Sequence[str], turned: Turned, caption: str) -> str:
     longest = max(q.norm(dim=-1).max().item(), k.norm(dim=-1).max().item(), 1e-9)
     circles = "".join(_circle(i, a, b, longest) for i, (a, b) in enumerate(zip(q.tolist(), k.tolist(), strict=True)))
     label = html.escape(f"{caption}. Score {score:.2f}", quote=True)
-    legend = f"thick: query of “{words[0]}”; dashed: key of “{words[1]}”"
+    legend = f"blue, solid: query of “{words[0]}”; orange, dashed: key of “{words[1]}”"
     return (
         f'<div style="margin-bottom: 8px"><b>{html.escape(caption)}: score {score:.2f}</b><br>'
         f'<svg role="img" aria-label="{label}" width="{110 * len(q)}" height="120">{circles}</svg><br>'

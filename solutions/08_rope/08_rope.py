@@ -178,28 +178,7 @@ image_grid(
 # neighbours. Write a proof as a list: a line, the name of a rule in quotes, the next line, and so on.
 
 # %% nbgrader={"grade": false, "grade_id": "symbols", "locked": true, "schema_version": 3, "solution": false, "task": false}
-from utils.proofs import (
-    ProofError,
-    R,
-    blocks,
-    check_proof,
-    cis,
-    conj,
-    cos,
-    dot,
-    expect_proof,
-    given,
-    identity,
-    im,
-    indices,
-    matrix,
-    real,
-    show_proof,
-    show_rules,
-    sin,
-    symbols,
-    total,
-)
+from utils.proofs import *  # R, dot, matrix, cos, sin, …: what lines are made of; check_proof, show_proof
 
 a, b, t, m, n = symbols("a b t m n")  # numbers; do not use these names for anything else in this notebook
 q, k = symbols("q k", "vector")  # of two numbers each
@@ -808,7 +787,7 @@ curves(
         "average, base 500,000": (distances, average_llama3),
     },
     xlabel="distance (words)",
-    ylabel="score, as a share of that at distance 0",
+    ylabel="score (1 at distance 0)",
     title="A word's score with its like falls with the distance, more slowly for a larger base",
     alt="Three falling, wavy lines over distances from 0 to 256. With base 10,000 the average falls from 1 to about "
     f"{average[-1]:.2f}, and the bound to {bound[-1]:.2f}. With base 500,000 the average falls only to {average_llama3[-1]:.2f}.",

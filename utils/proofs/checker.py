@@ -216,6 +216,8 @@ def _repairs(left: Tree, right: Tree) -> Iterator[tuple[str, Tree]]:
     if turned != right:
         yield "check the sign of the angle, and the order of the difference", turned
     yield "check the sign", ("*", -1, right)
+    if shape(right) != (1, 1):
+        yield "a transpose is missing, or one too many", ("T", right)
     if isinstance(right, tuple) and right[0] == "@":
         yield "check the order of the factors", ("@", *reversed(right[1:]))
         yield (
