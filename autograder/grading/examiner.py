@@ -74,7 +74,8 @@ def definitions(cells: tuple[str, ...]) -> dict[str, str]:
     for source in cells:
         with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
             body = parse(source).body
-            otherwise |= bound_names([node for node in body if not isinstance(node, kinds)])
+            if rest := [node for node in body if not isinstance(node, kinds)]:
+                otherwise |= bound_names(rest)
             for node in body:
                 if not isinstance(node, kinds):
                     continue

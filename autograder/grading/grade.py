@@ -38,6 +38,7 @@ from autograder.grading.record import Finished, InfrastructureFailure, Recorder,
 
 Run = Callable[[Job], Result]
 _DASK_SECONDS = 20  # to wait for a scheduler's answer
+_END_SECONDS = 10  # for a worker to end when all is done
 
 
 @dataclass(frozen=True)
@@ -232,10 +233,13 @@ class _Local:
         process, self._process = self._process, None
         if process is None:
             return
-        with contextlib.suppress(OSError):
-            process.kill() if kill else self._line.send(None)
+        if not kill:
+            with contextlib.suppress(OSError):
+                self._line.send(None)
+            process.join(_END_SECONDS)
+        process.kill()
         process.join()
-        self._listener.join()
+        self._listener.join(_END_SECONDS)
         self._line.close()
 
     def __enter__(self) -> _Local:
