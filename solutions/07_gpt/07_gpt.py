@@ -114,7 +114,7 @@ def bpe_merges(words: dict[str, int], n: int) -> list[tuple[str, str]]:
         if not counts:
             break
         best = min(counts, key=lambda pair: (-counts[pair], pair))
-        pieces = {word: join(parts, best) for word, parts in pieces.items()}
+        pieces = {word: join(parts, best) if best[0] in parts else parts for word, parts in pieces.items()}
         merges.append(best)
     return merges
     ### END SOLUTION
@@ -271,16 +271,14 @@ with exercise("bpe_encode", points=1):
 from utils.data import words as python_docs
 from utils.data.french import sentence_pairs, to_text
 
-train_docs, held_out_docs = python_docs.split(python_docs.texts())
+n_docs, n_characters = pick(smoke=(2, 1500), cpu=(99, 10**6), gpu=(99, 10**6))
 train_docs, held_out_docs = (
-    dict(list(docs.items())[: pick(smoke=2, cpu=99, gpu=99)]) for docs in (train_docs, held_out_docs)
+    {name: text[:n_characters] for name, text in list(docs.items())[:n_docs]}
+    for docs in python_docs.split(python_docs.texts())
 )
-if scale() == "smoke":
-    train_docs, held_out_docs = (
-        {name: text[:1500] for name, text in docs.items()} for docs in (train_docs, held_out_docs)
-    )
-pairs, held_out_pairs = sentence_pairs(
-    pick(smoke=80, cpu=3000, gpu=8000), pick(smoke=3, cpu=100, gpu=500), max_length=4
+pairs, held_out_pairs = (  # short sentences with am, is or are, and their French, for section 9
+    [pair for pair in group if {"am", "is", "are"} & set(pair.source[1:3])]
+    for group in sentence_pairs(pick(smoke=90, cpu=3000, gpu=8000), pick(smoke=12, cpu=300, gpu=900), max_length=4)
 )
 
 
@@ -337,7 +335,8 @@ curves(
 )
 
 # %% [markdown]
-# GPT-2 has 256 bytes, 50,000 merges and one name, `<|endoftext|>`: 50,257 tokens (Radford et al. 2019, section 2.2).
+# GPT-2 has 256 bytes, 50,000 merges and one name, `<|endoftext|>`: 50,257 tokens (Radford et al. 2019, sections 2.2 and
+# 2.3).
 #
 # ## 2. What is it trained to do?
 #
@@ -732,8 +731,8 @@ with exercise("CausalSelfAttention", points=2):
 # %% [markdown]
 # ## 5. What is the whole model?
 #
-# The block is lesson 05's, with norms in front, as GPT-2 has it. GPT-2's GELU is the tanh form; its matrices start small,
-# from N(0, 0.02).
+# The block is lesson 05's, with norms in front, as GPT-2 has it. GPT-2's GELU is the tanh form. Its matrices start small,
+# with a standard deviation of 0.02 for 768 columns; narrower ones start a little larger.
 
 
 # %% nbgrader={"grade": false, "grade_id": "Block", "locked": true, "schema_version": 3, "solution": false, "task": false}
@@ -760,9 +759,9 @@ class Block(nn.Module):
 
 
 def small_start(module: nn.Module) -> None:
-    """For `model.apply(small_start)`: matrices and tables from N(0, 0.02), biases 0."""
+    """For `model.apply(small_start)`: biases 0, matrices and tables normal, with a variance of 0.3 / their columns."""
     if isinstance(module, (nn.Linear, nn.Embedding)):
-        nn.init.normal_(module.weight, std=0.02)
+        nn.init.normal_(module.weight, std=(0.3 / module.weight.shape[1]) ** 0.5)
     if isinstance(module, nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)
 
@@ -888,7 +887,7 @@ with exercise("GPT", points=3):
     own_head = [name for name in shapes if "head" in name]
     expect(not own_head, "the head has no weights of its own: the rows of `tokens` serve again", got=own_head)
     expect_equal(shapes, gpt_shapes(*size), "tables, blocks and norm under the names that the docstring gives")
-    expect(state["tokens.weight"].std() < 0.05, "the tables start too large: self.apply(small_start), at the end")
+    expect(state["tokens.weight"].std() < 0.6, "the tables start too large: self.apply(small_start), at the end")
     tiny, state, ids = tiny.double(), gpt_state(*size), randint(0, v, (3, 9))
     tiny.load_state_dict(state)
     out, right = tiny(ids), torch_gpt(state, heads, ids)
@@ -985,7 +984,7 @@ def window_loss(step: int) -> Tensor:
     return next_token_loss(model(ids), ids)
 
 
-losses = fit(model, window_loss, steps=pick(smoke=2, cpu=400, gpu=3000), lr=pick(smoke=2e-3, cpu=2e-3, gpu=6e-4))
+losses = fit(model, window_loss, steps=pick(smoke=2, cpu=350, gpu=3000), lr=pick(smoke=2e-3, cpu=3e-3, gpu=6e-4))
 
 
 # %%
@@ -1061,10 +1060,17 @@ def greedy(logits: Tensor) -> Tensor:
 
 # %% nbgrader={"grade": false, "grade_id": "generate", "locked": false, "schema_version": 3, "solution": true, "task": false}
 @torch.no_grad()
-def generate(model, prompts, max_new, choose=greedy, end=None, chunk=None) -> Tensor:
+def generate(
+    model: GPT,
+    prompts: list[Tensor],
+    max_new: int,
+    choose=greedy,
+    end: int | None = None,
+    chunk: int | None = None,
+) -> Tensor:
     """Continue each prompt by up to `max_new` tokens.
 
-    model: a GPT. prompts: list of b tensors (l_i,) int64, of any lengths ≥ 1.
+    prompts: b tensors (l_i,) int64, of any lengths ≥ 1.
     choose: a function from logits (b, vocab_size) to tokens (b,); called once for each new column.
     end: a row that has chosen this token goes on with it, whatever `choose` says; all stop when every row has.
     chunk: the prompts go through at most so many tokens at a time; None: all at once.
@@ -1583,7 +1589,14 @@ diagram(
 
 
 # %% nbgrader={"grade": false, "grade_id": "beam_search", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def beam_search(next_logits, prompt, n_beams, max_new, end=None, length_penalty=1.0) -> tuple[list[int], float]:
+def beam_search(
+    next_logits,
+    prompt: Tensor,
+    n_beams: int,
+    max_new: int,
+    end: int | None = None,
+    length_penalty: float = 1.0,
+) -> tuple[list[int], float]:
     """The best continuation of a prompt that beam search finds.
 
     next_logits: a function from ids (n, l) int64 to logits (n, vocab_size) of the token after each row; called once a step,
@@ -1743,7 +1756,7 @@ for n, (ids, logp) in found.items():
 
 # %% [markdown]
 # More beams find likelier text. Likelier is not better to read; it is better where there is one right answer, as in
-# translation. Sutskever et al. (2014) of lesson 02 decoded with 12 beams.
+# translation. Sutskever et al. (2014), of lesson 02, reached their best with 12 beams.
 #
 # ## 9. One model for every task?
 #
@@ -1826,15 +1839,15 @@ tuned = copy.deepcopy(model)
 
 
 def task_loss(step: int) -> Tensor:
-    half = pick(smoke=2, cpu=16, gpu=32)
-    rows = [*map(translation, random.choices(pairs, k=half)), *map(summary, random.choices(train_triples, k=half))]
+    n = pick(smoke=1, cpu=8, gpu=16)  # the easier task gets fewer rows
+    rows = [*map(translation, random.choices(pairs, k=3 * n)), *map(summary, random.choices(train_triples, k=n))]
     return fine_tuning_loss(tuned, *batch(rows))
 
 
 fit(
     tuned,
     task_loss,
-    steps=pick(smoke=2, cpu=400, gpu=3000),
+    steps=pick(smoke=2, cpu=300, gpu=3000),
     lr=pick(smoke=1e-3, cpu=2e-3, gpu=3e-4),
     label="fine-tuning",
 )
