@@ -107,7 +107,8 @@ class Encoder:
                 dtype = str(plain.dtype).removeprefix("torch.")
                 if dtype not in _TENSOR_DTYPES:
                     return None
-                flat = plain.cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
+                dense = plain.cpu().resolve_conj().resolve_neg().contiguous()
+                flat = dense.as_strided((dense.numel(),), (1,))  # where an axis has size 1, any stride is contiguous
                 data = memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else b""
                 return ["T", dtype, list(plain.shape), self._store(data)]
         if kind is torch.Size:

@@ -88,6 +88,14 @@ def test_a_tensor_arrives_plain_detached_and_writable():
         got += 1
 
 
+@pytest.mark.parametrize(
+    "value", [torch.arange(6).reshape(2, 3)[:1, 1], torch.ones(3, 1, 4)[:, :, 2], torch.ones(2, 0, 3)]
+)
+def test_tensors_with_odd_strides_survive(value):
+    got = there_and_back(value)
+    assert got.dtype == value.dtype and torch.equal(got, value)
+
+
 @pytest.mark.parametrize("value", [np.arange(6.0).reshape(2, 3).T, np.zeros((0, 2)), np.array("ab"), np.array([True])])
 def test_arrays_survive(value):
     got = there_and_back(value)
