@@ -26,14 +26,15 @@ def fit(
     lr: float = 1e-3,
     warmup: float = 0.1,
     threads: int | None = 1,
-    label: str = "training",
+    label: str | None = "training",
 ) -> list[float]:
     """Minimise a loss with Adam, show a progress bar, and return the loss of each step.
 
     `parameters` is a module or an iterable of tensors. ``loss_fn(step)`` draws its own batch for `step` (from 0) and
     returns a scalar. The learning rate rises to `lr` over the first `warmup` (a fraction) of the steps, then falls in a
     line to 0. On a CPU it runs on `threads` threads, None for as many as PyTorch likes: in models as small as these,
-    threads wait for one another longer than they work, and on a busy machine many times longer.
+    threads wait for one another longer than they work, and on a busy machine many times longer. Without a `label`
+    nothing is shown: for trainings that are many and short.
 
     Raises: FloatingPointError when the loss is not finite, which no further step would mend.
     """
@@ -50,7 +51,9 @@ def fit(
             losses.append(loss.item())
             if not math.isfinite(losses[-1]):
                 bar.close(losses)
-                raise FloatingPointError(f"{label}: the loss is {losses[-1]} at step {step}: look at scores and masks")
+                raise FloatingPointError(
+                    f"{label or 'training'}: the loss is {losses[-1]} at step {step}: look at scores and masks"
+                )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -76,11 +79,11 @@ class _Bar:
     All end in the same line, without times, so that a lesson built again reads the same.
     """
 
-    def __init__(self, label: str, steps: int):
+    def __init__(self, label: str | None, steps: int):
         self.label, self.steps, self.drawn, self.handle = label, steps, 0.0, None
 
     def update(self, losses: list[float]) -> None:
-        if time.monotonic() - self.drawn < REDRAW_SECONDS or len(losses) == self.steps:
+        if self.label is None or time.monotonic() - self.drawn < REDRAW_SECONDS or len(losses) == self.steps:
             return
         self.drawn = time.monotonic()
         text = f"{self.label}: step {len(losses)} of {self.steps}, loss {losses[-1]:.3f}"
@@ -90,6 +93,8 @@ class _Bar:
             print(f"\r{text}\x1b[K", end="", flush=True)
 
     def close(self, losses: list[float]) -> None:
+        if self.label is None:
+            return
         text = f"{self.label}: {len(losses)} steps"
         text += f", loss {losses[0]:.3f} → {losses[-1]:.3f}" if losses else ""
         if in_notebook():

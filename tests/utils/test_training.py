@@ -110,3 +110,9 @@ def test_a_terminal_gets_a_line_that_rewrites_itself(capsys, monkeypatch):
     assert [re.match(r"a run: step (\d) of 5", line)[1] for line in lines[1:-1]] == ["1", "2", "3", "4"]
     assert lines[-1].startswith("a run: 5 steps, loss 3.000 → ")
     assert err == ""
+
+
+def test_without_a_label_nothing_is_shown(capsys):
+    weight = torch.nn.Parameter(torch.ones(2))
+    assert len(fit([weight], lambda step: weight.square().sum(), steps=3, label=None)) == 3
+    assert capsys.readouterr().out == ""
