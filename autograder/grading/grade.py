@@ -204,6 +204,7 @@ class _Local:
     def __init__(self, jobs: int | None):
         self.slots = jobs or _cores()
         self._process: BaseProcess | None = None
+        self._used = False
         self._numbers = itertools.count()
 
     def _start(self) -> None:
@@ -219,7 +220,7 @@ class _Local:
     def submit(self, run: Run, job: Job, key: str) -> Future[Result]:
         if self._process is None:
             self._start()
-        number, future = next(self._numbers), Future()
+        self._used, number, future = True, next(self._numbers), Future()
         future.set_running_or_notify_cancel()
         self._waiting[number] = future
         self._line.send((number, run, job))
@@ -247,7 +248,7 @@ class _Local:
         return self
 
     def __exit__(self, kind: type | None, *_: object) -> None:
-        self._end(kill=kind is not None)
+        self._end(kill=kind is not None or not self._used)
 
 
 def _listen(line: Connection, waiting: dict[int, Future[Result]]) -> None:
