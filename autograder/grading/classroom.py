@@ -136,6 +136,11 @@ class Course:
             raise UserError(f"{self.root} has no gradebook: release a lesson first ({_release('LESSON')}).")
         try:
             gradebook = Gradebook(self.coursedir.db_url, self.coursedir.course_id)
+        except ImportError as error:
+            raise UserError(
+                f"{url.drivername} needs the Python package {error.name}: for Postgres "
+                "pip install 'attention-to-alignment[postgres]', and begin db_url with postgresql+psycopg2://"
+            ) from error
         except SQLAlchemyError as error:
             where = url.render_as_string(hide_password=True)
             raise UserError(f"The gradebook {where} cannot be opened: {_first_line(error)}") from error
@@ -299,7 +304,10 @@ def open_course(folder: Path | str) -> Course:
 
 
 def _absolute(db_url: str, root: Path) -> str:
-    """A database URL in which the path of an SQLite file does not depend on the folder we are called from."""
+    """A database URL in which the path of an SQLite file does not depend on the folder we are called from.
+
+    A Postgres server that says nothing of it is told to wait for a lock as long as SQLite does, and not for ever.
+    """
     from sqlalchemy import make_url
     from sqlalchemy.exc import ArgumentError
 
@@ -309,6 +317,8 @@ def _absolute(db_url: str, root: Path) -> str:
         raise UserError(f"CourseDirectory.db_url is not a database URL: {_first_line(error)}") from error
     if url.drivername.startswith("sqlite") and url.database:
         url = url.set(database=str(root / url.database))
+    if url.get_backend_name() == "postgresql" and "options" not in url.query:
+        url = url.update_query_dict({"options": "-c lock_timeout=5s"})
     return url.render_as_string(hide_password=False)
 
 

@@ -277,6 +277,10 @@ class _Dask:
             self._client = Client(address, timeout=_DASK_SECONDS, set_as_default=False)
         except (OSError, ValueError) as error:
             raise UserError(f"No Dask scheduler answers at {address} ({error}).") from error
+        except TypeError as error:  # what it says when TLS is asked for and there are no certificates
+            raise UserError(
+                f"{address} needs certificates: name them in Dask's configuration (docs/teaching.md, More machines)."
+            ) from error
         if not self._client.ncores():
             self._client.close()
             raise UserError(f"The Dask scheduler at {address} has no workers: start some with `dask worker {address}`.")

@@ -385,7 +385,7 @@ if __name__ == "__main__":
 """
 
 
-def survives_kills(folder: Path, undisturbed: dict, kills: int, seed: int) -> None:
+def survives_kills(folder: Path, undisturbed: dict, kills: int, seed: int, db_url: str = "") -> None:
     """Grade the class, killed with SIGKILL again and again at random moments; then let it finish, and compare."""
     script = folder / "grade_it.py"
     script.write_text(GRADE.format(here=str(HERE), root=str(HERE.parent.parent)))
@@ -411,12 +411,12 @@ def survives_kills(folder: Path, undisturbed: dict, kills: int, seed: int) -> No
         else:
             assert process.returncode == -signal.SIGKILL
     subprocess.run([sys.executable, script, folder], env=env, check=True)
-    assert course.scores(folder) == undisturbed
+    assert course.scores(folder, db_url) == undisturbed
     assert not list(folder.rglob(".*.part")), "nothing half-written is left"
     ran = len(log.read_text().splitlines())
     subprocess.run([sys.executable, script, folder], env=env, check=True)
     assert len(log.read_text().splitlines()) == ran, "a finished class is not run again"
-    assert course.scores(folder) == undisturbed
+    assert course.scores(folder, db_url) == undisturbed
 
 
 def assert_no_workers_of(pid: int) -> None:

@@ -94,11 +94,18 @@ def nbgrader(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=True, timeout=280)
 
 
-def build(folder: Path) -> Path:
+def configure(folder: Path, db_url: str = "") -> None:
+    """Write the course's configuration; the gradebook is a file in the folder unless `db_url` says otherwise."""
+    lines = ["c = get_config()", "c.CourseDirectory.course_id = 'foreign'"]
+    lines += [f"c.CourseDirectory.db_url = {db_url!r}"] if db_url else []
+    (folder / "nbgrader_config.py").write_text("\n".join(lines) + "\n")
+
+
+def build(folder: Path, db_url: str = "") -> Path:
     """Write the course's source and release it. Returns the course folder."""
     source = folder / "source" / LESSON
     source.mkdir(parents=True)
-    (folder / "nbgrader_config.py").write_text("c = get_config()\nc.CourseDirectory.course_id = 'foreign'\n")
+    configure(folder, db_url)
     (source / "numbers.txt").write_text("1\n2\n3\n")
     for name, notebook in source_notebooks().items():
         write(notebook, source / f"{name}.ipynb")
@@ -162,11 +169,11 @@ def hand_in_honest(course: Path) -> None:
                 submit(course, student, name, answered(released(course, name), answers))
 
 
-def scores(course: Path) -> dict[tuple[str, str], tuple[float | None, bool]]:
+def scores(course: Path, db_url: str = "") -> dict[tuple[str, str], tuple[float | None, bool]]:
     """(student, cell) → (automatic score, needs a human) from the gradebook."""
     from nbgrader.api import Gradebook
 
-    with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as gradebook:
+    with Gradebook(db_url or f"sqlite:///{course / 'gradebook.db'}") as gradebook:
         return {
             (submission.student.id, grade.name): (grade.auto_score, grade.needs_manual_grade)
             for submission in gradebook.find_assignment(LESSON).submissions
