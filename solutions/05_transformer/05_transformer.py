@@ -298,7 +298,8 @@ curves(
 #
 # **A gate.** Shazeer (2020) let a second product decide how much of the first comes through, feature by feature. With
 # $\text{swish}(z) = z \cdot \text{sigmoid}(z)$ for the gate it is called SwiGLU; Llama has it. It has three matrices in
-# place of two, and no biases, so one makes the middle a third narrower to compare at equal cost.
+# place of two, and no biases, so one makes the middle a third narrower to compare at equal cost. Lesson 09 has it in its
+# blocks.
 #
 # By hand, with one feature: $x = 1$, the gate's weight is 2, the value's 3. The gate is
 # $\text{swish}(2) = 2 \cdot 0.881 = 1.762$, the value 3, the product 5.285. With a gate's weight of −2 it is
@@ -702,8 +703,8 @@ curves(
 #
 # ## 4. How does the writer read the source?
 #
-# The decoder writes the target. Its block has three parts. **Self-attention** over the words written so far; **cross-
-# attention**, which is attention with the queries from the stream and the keys and values from the **memory**, the
+# The decoder writes the target. Its block has three parts. **Self-attention** over the words written so far;
+# **cross-attention**, which is attention with the queries from the stream and the keys and values from the **memory**, the
 # encoder's output; and the feed-forward layer. Cross-attention is lesson 03's idea with lesson 04's scores: what the
 # annotations were is now the memory.
 #
