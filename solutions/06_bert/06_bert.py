@@ -35,20 +35,21 @@ device = setup("06_bert")
 # %% jupyter={"source_hidden": true}
 diagram(
     {
-        "text": ("text without\nlabels", 0, 0), "wordpiece": ("wordpiece", 1, 0), "pairs": ("next_sentence_\npairs", 2, 0),
-        "pack": ("pack", 1, 1), "mask": ("mask_tokens", 2, 1), "embed": ("BertEmbeddings", 1, 2),
-        "blocks": ("encoder blocks\n(lesson 05)", 1, 3), "bert": ("Bert", 2, 2.5),
-        "mlm": ("mlm_loss:\nhidden words", 0, 4), "nsp": ("next sentence?\n(pooled [CLS])", 1, 4),
-        "classes": ("label\n(pooled [CLS])", 2, 4), "span": ("best_span", 3, 4), "mean": ("mean_pool", 3, 3),
+        "text": ("text without\nlabels", 0, 0), "pairs": ("next_sentence_\npairs", 1, 0), "wordpiece": ("wordpiece", 2, 0),
+        "pack": ("pack", 3, 0), "mask": ("mask_tokens", 3, 1), "embed": ("BertEmbeddings", 2, 1),
+        "bert": ("Bert: blocks of\nlesson 05, pooler", 1, 1), "loss": ("mlm_loss:\nhidden pieces", 0, 2.2),
+        "pooled": ("pooled [CLS]:\nlabels and pairs", 1, 2.2), "span": ("best_span:\nanswers", 2, 2.2),
+        "mean": ("mean_pool:\nsearch", 3, 2.2),
     },
     [
-        ("text", "wordpiece"), ("wordpiece", "pack"), ("pairs", "pack"), ("pack", "embed"), ("mask", "embed"),
-        ("embed", "blocks"), ("blocks", "mlm"), ("blocks", "nsp"), ("blocks", "classes"),
+        ("text", "pairs"), ("pairs", "wordpiece"), ("wordpiece", "pack"), ("pack", "mask"), ("mask", "embed"),
+        ("embed", "bert"), ("bert", "loss"), ("bert", "pooled"), ("bert", "span"), ("bert", "mean"),
     ],
-    yours=["wordpiece", "pairs", "pack", "mask", "embed", "bert", "mlm", "span", "mean"],
-    title="One encoder, trained on text alone, then given a small head for each task",
-    alt="Text is cut into pieces, packed in pairs and partly masked. Embeddings and encoder blocks make a vector for each "
-    "piece. On top are small heads: the loss on hidden words, the next-sentence decision, labels, spans and the mean.",
+    yours=["pairs", "wordpiece", "pack", "mask", "embed", "bert", "loss", "span", "mean"],
+    title="One encoder, trained on text alone, then used in four ways",
+    alt="Text without labels becomes pairs of sentences, is cut into pieces, packed and partly hidden. Embeddings and "
+    "the encoder make a vector for each piece. From these come the loss on hidden pieces, the pooled vector for labels and "
+    "pairs, the answers to questions, and a mean for search. All but the text and the pooled vector's heads is yours.",
 )  # fmt: skip
 
 # %% [markdown]
