@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -698,3 +700,46 @@ def test_expressions_are_shown_as_on_paper(expression, shown):
 def test_sympy_is_imported_only_when_it_is_used():
     code = "import sys, utils, utils.proofs; assert 'sympy' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# --- anything at all -------------------------------------------------------------------------------------------------
+
+LEAVES = [
+    *(x.tree for x in (m, q, A, u, Q, identity, im, pi, w[i], w[j], f[i], Q[j], policy[y], size(i))),
+    *(0, 1, -1, 2, 3, 0.5),
+]
+UNARY = ("T", "R", "cos", "sin", "exp", "log", "sigmoid", "cis", "conj", "real", "E", "var")
+
+
+def any_tree(chance: random.Random, depth: int):
+    """A tree of allowed operators, which need not mean anything."""
+    if depth == 0 or chance.random() < 0.15:
+        return chance.choice(LEAVES)
+    operator = chance.choice([*UNARY, *("+", "*", "@") * 4, "dot", "^", "^", "total", "blocks", "softmax"])
+    parts = [any_tree(chance, depth - 1) for _ in range(1 if operator in UNARY else chance.choice((2, 2, 3)))]
+    if operator == "^":
+        return operator, parts[0], chance.choice((2, -1, 0.5, 3, 12))
+    if operator in ("total", "blocks"):
+        return operator, chance.choice((i, j, y)).tree, parts[0]
+    return (operator, i.tree, parts[0], j.tree) if operator == "softmax" else (operator, *parts)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_whatever_is_handed_in_gets_an_answer_soon(seed):
+    chance, meant = random.Random(seed), 0
+    for _ in range(2000):
+        left, right = any_tree(chance, 4), any_tree(chance, 2)
+        rule = chance.choice(list(RULES))
+        start = time.process_time()
+        try:
+            check_proof([left, rule, right], left, right)
+        except ProofError as error:
+            meant += "means nothing" not in str(error)
+        assert time.process_time() - start < 2, (left, rule, right)
+    assert meant > 20
+
+
+def test_a_rule_that_runs_away_is_stopped():
+    line = sin(sin(sin(3 * a)))
+    with pytest.raises(ProofError, match="one rule at a time"):
+        check_proof([line, "trigonometry", line + sin(0 * a) * b + cos(0 * b) - 1], line, line)

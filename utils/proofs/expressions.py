@@ -140,6 +140,8 @@ def _plus(*terms: Tree) -> tuple:
 
 def _times(*factors: Tree) -> tuple:
     large = [factor for factor in factors if shape(factor) != NUMBER]
+    if not factors:
+        raise MeaninglessError("a product of nothing")
     if len(large) > 1:
         raise MeaninglessError(f"write {show(large[0])} @ {show(large[1])} for a product of vectors or matrices")
     return shape(large[0]) if large else NUMBER
@@ -154,6 +156,8 @@ def _power(base: Tree, exponent: Tree) -> tuple:
 
 def _matmul(*factors: Tree) -> tuple:
     shapes = [shape(factor) for factor in factors]
+    if len(factors) < 2:
+        raise MeaninglessError("a product of matrices has at least two factors")
     for i in range(1, len(factors)):
         before, after = shapes[i - 1], shapes[i]
         if NUMBER in (before, after):

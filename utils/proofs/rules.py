@@ -31,6 +31,7 @@ from utils.proofs.expressions import (
 from utils.proofs.tidy import tidy
 
 MAX_ROUNDS = 40
+MAX_PARTS = 2_000  # of a tree on the way; the longest proof of a lesson takes a tenth
 
 Rewrite = Callable[[Tree], Tree | None]  # None: the rule does not apply at the top of this tree
 
@@ -59,8 +60,10 @@ class Rule:
             after = _everywhere(self.rewrite, tree)
             if after == tree:
                 return tree
+            if sum(1 for _ in itertools.islice(subtrees(after), MAX_PARTS)) == MAX_PARTS:
+                break
             tree = after
-        raise MeaninglessError(f"{self.name!r} comes to no end here")
+        raise MeaninglessError(f"{self.name!r} makes too much of {show(tree)[:60]}")
 
     def leads(self, a: Tree, b: Tree) -> bool:
         """Whether the rule takes one of the trees to the other."""
@@ -285,12 +288,19 @@ def _trigonometry(tree: Tree) -> Tree | None:
     if _is(angle, "+"):
         return _added(tree[0], angle[1], ("+", *angle[2:]) if len(angle) > 3 else angle[2])
     count = _coefficient(angle)
+    if is_number(angle):
+        return None if angle > 0 else _reflected(tree)
     if count < 0:
-        return ("cos", tidy(_minus(angle))) if tree[0] == "cos" else _minus(("sin", tidy(_minus(angle))))
+        return _reflected(tree)
     if int(count) == count and 2 <= count <= 12:
         once = tidy(("*", ("^", count, -1), angle))
         return _added(tree[0], once, tidy(("+", angle, _minus(once))))
     return None
+
+
+def _reflected(tree: Tree) -> Tree:
+    angle = tidy(_minus(tree[1]))
+    return ("cos", angle) if tree[0] == "cos" else _minus(("sin", angle))
 
 
 def _added(name: str, a: Tree, b: Tree) -> Tree:

@@ -124,8 +124,15 @@ def multiply(a: Form, b: Form) -> Form:
     for (powers, word), factor in a.items():
         for (more_powers, more_word), more in b.items():
             sign, monomial = _merge(powers, more_powers)
-            out = add(out, {(monomial, word + more_word): factor * more * sign})
-    return out
+            key = monomial, word + more_word
+            out[key] = _bounded(out.get(key, 0) + factor * more * sign)
+    return {key: factor for key, factor in out.items() if factor}
+
+
+def _bounded(number: Fraction) -> Fraction:
+    if max(number.numerator.bit_length(), number.denominator.bit_length()) > MAX_BITS:
+        raise MeaninglessError("a number that is too large")
+    return number
 
 
 def _merge(a: Monomial, b: Monomial) -> tuple[Fraction, Monomial]:
