@@ -18,10 +18,9 @@ from utils.proofs.expressions import (
     rebuild,
     shape,
     show,
-    subtrees,
     tree_of,
 )
-from utils.proofs.rules import RULES, Rule
+from utils.proofs.rules import RULES, Rule, random_families
 from utils.proofs.tidy import same, tidy
 from utils.proofs.values import close, evaluate, points
 
@@ -119,12 +118,7 @@ def _parse(proof: Any) -> tuple[list[Tree], list[str]]:
             raise ProofError((place + 1) // 2, f"line {place // 2 + 1} means nothing: {error}") from None
         except RecursionError:
             raise ProofError((place + 1) // 2, f"line {place // 2 + 1} is too deep") from None
-    random = {
-        part
-        for line in lines
-        for part in subtrees(line)
-        if isinstance(part, tuple) and part[3:] and part[2] == "random"
-    }
+    random = frozenset().union(*map(random_families, lines))
     if len(random) > MAX_RANDOM:
         raise ProofError(0, f"more than {MAX_RANDOM} random families")
     return lines, names
@@ -220,30 +214,16 @@ def _repairs(left: Tree, right: Tree) -> Iterator[tuple[str, Tree]]:
         yield "a transpose is missing, or one too many", ("T", right)
     if isinstance(right, tuple) and right[0] == "@":
         yield "check the order of the factors", ("@", *reversed(right[1:]))
-        yield (
-            "transposing also turns the order of the factors round",
-            ("@", *(("T", part) for part in reversed([_untransposed(part) for part in right[1:]]))),
-        )
-    for what, one, other in (("missing", left, right), ("too many", right, left)):
-        terms = one[1:] if isinstance(one, tuple) and one[0] == "+" else ()
-        for term in terms:
-            rest = tuple(t for t in terms if t is not term)
-            yield f"a term is {what}: {show(term)}", _without(one, other, term, rest, what)
-    yield from ((f"check the sign of {show(term)}", changed) for term, changed in _signs_changed(right))
+    for term in _terms(left):
+        yield f"a term is missing: {show(term)}", ("+", right, term)
+    for term in _terms(right):
+        yield f"a term is too many: {show(term)}", ("+", right, ("*", -1, term))
+    for i, term in enumerate(_terms(right), 1):
+        yield f"check the sign of {show(term)}", (*right[:i], ("*", -1, term), *right[i + 1 :])
 
 
-def _without(one: Tree, other: Tree, term: Tree, rest: tuple, what: str) -> Tree:
-    return ("+", other, term) if what == "missing" else ("+", other, ("*", -1, term))
-
-
-def _signs_changed(tree: Tree) -> Iterator[tuple[Tree, Tree]]:
-    if isinstance(tree, tuple) and tree[0] == "+":
-        for i in range(1, len(tree)):
-            yield tree[i], (*tree[:i], ("*", -1, tree[i]), *tree[i + 1 :])
-
-
-def _untransposed(tree: Tree) -> Tree:
-    return tree[1] if isinstance(tree, tuple) and tree[0] == "T" else ("T", tree)
+def _terms(tree: Tree) -> tuple:
+    return tree[1:] if isinstance(tree, tuple) and tree[0] == "+" else ()
 
 
 def _angles_negated(tree: Tree) -> Tree:
@@ -264,7 +244,7 @@ def flat(tree: Tree) -> Tree:
 
 
 def _difference(left: Tree, right: Tree) -> tuple[Tree, Tree]:
-    """The smallest parts of two lines that hold all that differs, without the angles of rotations cut off."""
+    """The smallest parts of two lines that hold all that differs; a function is not parted from its argument."""
     if is_number(left) or is_number(right) or left[0] != right[0] or left[0] in ("R", "cis", "symbol", "item", "index"):
         return left, right
     if left[0] in ("@", "+", "*"):
@@ -273,11 +253,7 @@ def _difference(left: Tree, right: Tree) -> tuple[Tree, Tree]:
     if len(a) != len(b) or left[0] in ("cos", "sin", "exp", "log", "^"):
         return left, right
     different = [(x, y) for x, y in zip(a, b, strict=True) if x != y]
-    if (
-        len(different) != 1
-        or different[0][0] == "index"
-        or any(part[0] == "index" for part in different[0] if type(part) is tuple)
-    ):
+    if len(different) != 1 or any(isinstance(part, tuple) and part[0] == "index" for part in different[0]):
         return left, right
     return _difference(*different[0])
 
@@ -321,9 +297,9 @@ def show_proof(proof: Sequence[Any]) -> None:
     show_html(f"<table>{cells}</table>", "\n".join(rows))
 
 
-def show_rules(*names: str) -> None:
-    """Show what each of the named rules licenses; without names, all."""
-    chosen = [RULES[name] for name in (names or RULES)]
+def show_rules(*rules: str | Rule) -> None:
+    """Show what each of the rules licenses, those of `RULES` by name; without any, all of `RULES`."""
+    chosen = [rule if isinstance(rule, Rule) else RULES[rule] for rule in (rules or RULES)]
     width = max(len(rule.name) for rule in chosen)
     cells = "".join(
         f"<tr><td style='text-align:left'><b>{rule.name}</b></td><td style='text-align:left'>{rule.licenses}</td></tr>"

@@ -443,7 +443,7 @@ def _variance(tree: Tree) -> Tree | None:
     return _linear_expectation(tree)
 
 
-def _random(tree: Tree) -> frozenset:
+def random_families(tree: Tree) -> frozenset:
     """The random families in a tree."""
     return frozenset(part[1] for part in subtrees(tree) if _is(part, "symbol") and part[2] == "random")
 
@@ -459,7 +459,7 @@ def _independence(tree: Tree) -> Tree | None:
         )
     if tree[0] == "var" and _is(tree[1], "total"):
         _, index, body = tree[1]
-        items = [part for part in subtrees(body) if _is(part, "item") and _random(part)]
+        items = [part for part in subtrees(body) if _is(part, "item") and random_families(part)]
         if items and all(item[2] == index for item in items):  # terms with different indices share nothing random
             return ("total", index, ("var", body))
     return None
@@ -469,7 +469,7 @@ def _disjoint(parts: Sequence[Tree]) -> list[list[Tree]]:
     """The parts in groups, such that different groups share nothing random."""
     groups: list[tuple[frozenset, list[Tree]]] = []
     for part in parts:
-        mine = _random(part)
+        mine = random_families(part)
         touching = [group for group in groups if group[0] & mine]
         groups = [group for group in groups if not group[0] & mine]
         merged = mine.union(*(group[0] for group in touching)), [*(x for g in touching for x in g[1]), part]
