@@ -36,19 +36,19 @@ diagram(
     {
         "text": ("text", 0, 0), "bpe": ("bpe_encode", 0, 1), "ids": ("tokens", 0, 2),
         "embed": ("tokens +\npositions", 1.25, 2), "attention": ("CausalSelf-\nAttention", 1.25, 3),
-        "ff": ("feed forward", 1.25, 4), "head": ("logits:\ntokens again", 1.25, 5), "cache": ("KVCache", 2.5, 3),
-        "warp": ("warp_logits,\nbeam_search", 2.5, 5), "next": ("next token", 2.5, 4), "loss": ("next_token_\nloss", 0, 5),
+        "ff": ("feed forward", 1.25, 4), "head": ("logits:\ntokens again", 1.25, 5), "cache": ("KVCache", 0, 3),
+        "warp": ("warp_logits,\nbeam_search", 2.5, 5), "next": ("next token", 2.5, 2), "loss": ("next_token_\nloss", 0, 5),
     },
     [
         ("text", "bpe"), ("bpe", "ids"), ("ids", "embed"), ("embed", "attention"), ("attention", "ff"),
         ("ff", "head"), ("attention", "cache"), ("cache", "attention"), ("head", "warp"), ("head", "loss"),
-        ("warp", "next"),
+        ("warp", "next"), ("next", "embed"),
     ],
     yours=["bpe", "embed", "attention", "head", "cache", "warp", "loss"],
     title="To train, compare with the next token; to write, choose it and feed it back",
     alt="Text is cut into tokens by bpe_encode, embedded with positions, and goes through blocks of causal attention, which "
     "keeps keys and values in a cache, and feed-forward layers. The logits come from the token table again. Training "
-    "compares them with the next token; writing chooses the next token from them. All but the text, the list of tokens, "
+    "compares them with the next token; writing chooses the next token from them, which is embedded in turn. All but the text, the list of tokens, "
     "the feed-forward layer and the chosen token is yours to write.",
 )  # fmt: skip
 
