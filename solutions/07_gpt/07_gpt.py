@@ -48,8 +48,8 @@ diagram(
     title="To train, compare with the next token; to write, choose it and feed it back",
     alt="Text is cut into tokens by bpe_encode, embedded with positions, and goes through blocks of causal attention, which "
     "keeps keys and values in a cache, and feed-forward layers. The logits come from the token table again. Training "
-    "compares them with the next token; writing chooses the next token from them, which is embedded in turn. All but the text, the list of tokens, "
-    "the feed-forward layer and the chosen token is yours to write.",
+    "compares them with the next token; writing chooses the next token from them, which is embedded "
+    "in turn. All but the text, the list of tokens, the feed-forward layer and the chosen token is yours to write.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -96,10 +96,10 @@ def join(pieces: list[str], pair: tuple[str, str]) -> list[str]:
 def bpe_merges(words: dict[str, int], n: int) -> list[tuple[str, str]]:
     """The pairs to join, in the order in which byte-pair encoding learns them.
 
-    words: how often each word comes in the text. At first each character of a word is a piece.
-    At each step the pair of neighbouring pieces that stands side by side most often in the text is joined in every
-    word; among pairs that are equally frequent, the one that comes first in alphabetical order. Pieces of two words
-    are never neighbours.
+    words: how often each word comes in the text. At first each character of a word is a piece. At each
+    step the pair of neighbouring pieces that stands side by side most often in the text is joined in
+    every word; among pairs that are equally frequent, the one that comes first in alphabetical order.
+    Pieces of two words are never neighbours.
     Returns: n pairs, or fewer when every word is one piece.
     >>> bpe_merges({"low": 5, "lower": 2, "newest": 6, "widest": 3}, 4)
     [('e', 's'), ('es', 't'), ('l', 'o'), ('lo', 'w')]
@@ -360,8 +360,9 @@ def next_token_loss(logits: Tensor, ids: Tensor, weights: Tensor | None = None) 
 
     logits: (b, l, vocab_size); those at place i are for the token at place i + 1.
     ids: (b, l) int64.
-    weights: (b, l) float, how much each token of `ids` counts as an answer; None counts all alike. The mean is over
-    all tokens of the batch together. The first token of a row is nobody's answer, whatever its weight.
+    weights: (b, l) float, how much each token of `ids` counts as an answer; None counts all alike. The
+    mean is over all tokens of the batch together. The first token of a row is nobody's answer, whatever
+    its weight.
     Returns: a scalar.
     >>> p = torch.tensor([[[0.5, 0.25, 0.25], [0.5, 0.25, 0.25], [0.2, 0.2, 0.6]]])
     >>> next_token_loss(p.log(), torch.tensor([[2, 0, 1]]))
@@ -458,9 +459,9 @@ with exercise("next_token_loss", points=2):
 # By hand: two layers, one sentence, a head of size 3. After a prompt of 4 tokens each layer holds keys (1, 1, 4, 3) and
 # values alike. The next token brings (1, 1, 1, 3) for each layer, and each then holds (1, 1, 5, 3).
 #
-# Copying all of it for each new token would cost more and more. So reserve memory once, for `capacity` tokens, and fill
-# it up. The sentences of a batch share one length; short prompts are filled up on the **left**, and `padding` says by how
-# much. A cache only keeps that number. Attention and the positions will need it.
+# Copying all of it for each new token would cost more and more. So reserve memory once, for `capacity` tokens, and
+# fill it up. The sentences of a batch share one length; short prompts are filled up on the **left**, and `padding`
+# says by how much. A cache only keeps that number. Attention and the positions will need it.
 
 
 # %% nbgrader={"grade": false, "grade_id": "KVCache", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -470,8 +471,9 @@ class KVCache:
     def __init__(self, n_layers: int, capacity: int, padding: Tensor | None = None):
         """An empty cache for at most `capacity` tokens.
 
-        padding: (b,) int64, how many tokens at the beginning of each row are only filling; None where there are none.
-        The attributes `capacity` and `padding` are what was given. Nothing is shared with other caches.
+        padding: (b,) int64, how many tokens at the beginning of each row are only filling; None where
+        there are none. The attributes `capacity` and `padding` are what was given. Nothing is shared with
+        other caches.
         """
         ### BEGIN SOLUTION
         self.capacity, self.padding = capacity, padding
@@ -481,7 +483,7 @@ class KVCache:
 
     @property
     def length(self) -> int:
-        """How many tokens have gone through all layers: those that the last layer holds, filling included; 0 at first."""
+        """How many tokens, filling included, have gone through all layers: what the last one holds; 0 at first."""
         ### BEGIN SOLUTION
         return self.lengths[-1]
         ### END SOLUTION
@@ -489,8 +491,8 @@ class KVCache:
     def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Append the keys and values of new tokens to those that `layer` (from 0) holds.
 
-        k, v: (b, h, new, d), new ≥ 1; batch, heads and head size are the same at each call. Nobody learns through a
-        cache, so it keeps them without gradients: k.detach().
+        k, v: (b, h, new, d), new ≥ 1; batch, heads and head size are the same at each call. Nobody learns
+        through a cache, so it keeps them without gradients: k.detach().
         Returns: all keys and all values of that layer so far, the new ones last: (b, h, so far, d) each.
         Raises: ValueError when there would be more than `capacity` tokens; nothing is changed then.
         >>> cache, one, two = KVCache(n_layers=1, capacity=3), torch.ones(1, 1, 1, 2), torch.full((1, 1, 2, 2), 2.0)
@@ -575,8 +577,8 @@ with exercise("KVCache", points=2):
 # </details>
 # <details><summary>Almost there</summary>
 #
-# `k.new_empty(...)` makes memory with the dtype and device of `k`, with `capacity` on the axis of the tokens. Assign to a
-# slice of it, and return a slice of it: a slice is a view and copies nothing.
+# `k.new_empty(...)` makes memory with the dtype and device of `k`, with `capacity` on the axis of the tokens. Assign
+# to a slice of it, and return a slice of it: a slice is a view and copies nothing.
 #
 # </details>
 # </details>
@@ -584,8 +586,8 @@ with exercise("KVCache", points=2):
 # %% [markdown]
 # ## 4. How does a chunk of new tokens look back?
 #
-# Now attention, with or without a past. Queries come from the new tokens alone; keys and values from all tokens, old and
-# new. So the scores are not square any more, and the causal mask must know where the chunk stands: **at the end**.
+# Now attention, with or without a past. Queries come from the new tokens alone; keys and values from all tokens, old
+# and new. So the scores are not square any more, and the causal mask must know where the chunk stands: **at the end**.
 #
 # By hand: three tokens are in the cache, two are new. True keeps:
 #
@@ -595,11 +597,12 @@ with exercise("KVCache", points=2):
 # | query at place 4 | True | True | True | True | True |
 #
 # The triangle of lesson 04 is aligned with the lower right corner. Align it with the upper left one, as
-# `F.scaled_dot_product_attention(..., is_causal=True)` does, and the two new tokens see nothing after key 1. For a single
-# new token that goes wrong most quietly: it sees key 0 alone.
+# `F.scaled_dot_product_attention(..., is_causal=True)` does, and the two new tokens see nothing after key 1. For a
+# single new token that goes wrong most quietly: it sees key 0 alone.
 #
-# A row that was filled up on the left must not look at its filling: where `cache.padding` is 2, keys 0 and 1 are hidden
-# too. (A query that is filling itself then sees nothing. PyTorch's fused attention gives it zeros, and nobody looks at it.)
+# A row that was filled up on the left must not look at its filling: where `cache.padding` is 2, keys 0 and 1 are
+# hidden too. (A query that is filling itself then sees nothing. PyTorch's fused attention gives it zeros, and nobody
+# looks at it.)
 
 
 # %% nbgrader={"grade": false, "grade_id": "CausalSelfAttention", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -607,7 +610,7 @@ class CausalSelfAttention(nn.Module):
     """Self-attention in which no token sees a later one. `F.scaled_dot_product_attention` is yours to use."""
 
     def __init__(self, d_model: int, n_heads: int):
-        """Two layers with biases: w_qkv, d_model → 3·d_model, and w_o, d_model → d_model. n_heads divides d_model."""
+        """Two layers with biases: w_qkv, d_model → 3·d_model, and w_o, d_model → d_model."""
         super().__init__()
         ### BEGIN SOLUTION
         self.n_heads = n_heads
@@ -618,11 +621,12 @@ class CausalSelfAttention(nn.Module):
     def forward(self, x: Tensor, cache: KVCache | None = None, layer: int = 0) -> Tensor:
         """Mix what each new token may see.
 
-        x: (b, l, d_model), the new tokens. w_qkv(x) holds first all queries, then all keys, then all values; in each, head
-        i owns the d_head features from i·d_head on.
-        cache: what `layer` of it holds are the tokens before `x`; `x` is appended to them, by one call of its `update`.
-        Without a cache `x` is all there is. A token at place j (of all) is seen by the tokens at places i ≥ j, unless it
-        is filling: j < cache.padding of its row, where padding is given.
+        x: (b, l, d_model), the new tokens. w_qkv(x) holds first all queries, then all keys, then all
+        values; in each, head i owns the d_head features from i·d_head on.
+        cache: what `layer` of it holds are the tokens before `x`; `x` is appended to them, by one call of
+        its `update`. Without a cache `x` is all there is. A token at place j (of all) is seen by the
+        tokens at places i ≥ j, unless it is filling: j < cache.padding of its row, where padding is
+        given.
         Returns: (b, l, d_model), for the new tokens; finite for filling too, whatever it is.
         """
         ### BEGIN SOLUTION
@@ -710,8 +714,8 @@ with exercise("CausalSelfAttention", points=2):
 #
 # <details><summary>Nudge</summary>
 #
-# Write it without a cache first: split into three, heads apart, attend, heads together. The cache then changes only what
-# the keys and values are.
+# Write it without a cache first: split into three, heads apart, attend, heads together. The cache then changes only
+# what the keys and values are.
 #
 # </details>
 # <details><summary>Method</summary>
@@ -723,7 +727,8 @@ with exercise("CausalSelfAttention", points=2):
 # <details><summary>Almost there</summary>
 #
 # `torch.ones(...).tril(shift)` makes such a triangle. A mask for padding is a comparison of the keys' places with
-# `padding` standing as a column, (b, so far); beside scores of (b, h, new, so far) it needs two axes of size 1 in the middle.
+# `padding` standing as a column, (b, so far); beside scores of (b, h, new, so far) it needs two axes of size 1 in the
+# middle.
 #
 # </details>
 # </details>
@@ -731,8 +736,8 @@ with exercise("CausalSelfAttention", points=2):
 # %% [markdown]
 # ## 5. What is the whole model?
 #
-# The block is lesson 05's, with norms in front, as GPT-2 has it. GPT-2's GELU is the tanh form. Its matrices start small,
-# with a standard deviation of 0.02 for 768 columns; narrower ones start a little larger.
+# The block is lesson 05's, with norms in front, as GPT-2 has it. GPT-2's GELU is the tanh form. Its matrices start
+# small, with a standard deviation of 0.02 for 768 columns; narrower ones start a little larger.
 
 
 # %% nbgrader={"grade": false, "grade_id": "Block", "locked": true, "schema_version": 3, "solution": false, "task": false}
@@ -825,8 +830,8 @@ def gpt_state(vocab_size: int, context: int, d_model: int, n_layers: int) -> dic
 # **Positions** are learned, a vector for each place, added to the token's. With a cache the places **go on**: after a
 # prompt of 4 tokens the next is at place 4, though it comes alone. A row with filling counts from its first real token.
 #
-# By hand: 4 tokens are in the cache, 2 come. Their places are 4 and 5; in a row with a padding of 3 they are 1 and 2. What
-# is filling has no place; take 0 for it.
+# By hand: 4 tokens are in the cache, 2 come. Their places are 4 and 5; in a row with a padding of 3 they are 1 and 2.
+# What is filling has no place; take 0 for it.
 #
 # **The head** has no weights of its own. A token's logit is the dot product of the last vector with that token's own
 # embedding: the table that reads also writes. In GPT-2 that saves 38.6 of what would be 163 million parameters.
@@ -840,8 +845,8 @@ class GPT(nn.Module):
 
     def __init__(self, vocab_size: int, context: int, d_model: int, n_layers: int, n_heads: int):
         """The parts, by name: the tables `tokens` (vocab_size, d_model) and `positions` (context, d_model), both
-        nn.Embedding; `blocks`, an nn.ModuleList of n_layers Blocks; `norm`, an nn.LayerNorm. They start as `small_start`
-        makes them. `context` is an attribute: the largest number of tokens.
+        nn.Embedding; `blocks`, an nn.ModuleList of n_layers Blocks; `norm`, an nn.LayerNorm. They start
+        as `small_start` makes them. `context` is an attribute: the largest number of tokens.
         """
         super().__init__()
         ### BEGIN SOLUTION
@@ -856,10 +861,10 @@ class GPT(nn.Module):
     def forward(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
         """Logits of the token after each of `ids`.
 
-        ids: (b, l) int64, the new tokens. cache: holds the tokens before them, and takes these in; its layer i belongs to
-        block i. Without a cache `ids` is all there is.
-        A token's position is how many real tokens stand before it in its row, those of the cache included; filling,
-        where the cache has `padding`, gets position 0.
+        ids: (b, l) int64, the new tokens. cache: holds the tokens before them, and takes these in; its
+        layer i belongs to block i. Without a cache `ids` is all there is.
+        A token's position is how many real tokens stand before it in its row, those of the cache
+        included; filling, where the cache has `padding`, gets position 0.
         Returns: (b, l, vocab_size), the dot products of the last norm's output with the rows of `tokens`.
         Raises: ValueError when cache and `ids` together are more than `context` tokens.
         """
@@ -946,14 +951,14 @@ with exercise("GPT", points=3):
 # </details>
 # <details><summary>Method</summary>
 #
-# Only the positions change, and what the blocks are given. Read the cache's length *before* the blocks run: they make it
-# longer. For padding, take each row's number off the places; that gives a table (b, l).
+# Only the positions change, and what the blocks are given. Read the cache's length *before* the blocks run: they make
+# it longer. For padding, take each row's number off the places; that gives a table (b, l).
 #
 # </details>
 # <details><summary>Almost there</summary>
 #
-# `torch.arange` with a start and an end, `clamp(min=0)` for the filling, `enumerate(self.blocks)` for the layers. A product
-# with the rows of a table is `F.linear(x, table)`.
+# `torch.arange` with a start and an end, `clamp(min=0)` for the filling, `enumerate(self.blocks)` for the layers. A
+# product with the rows of a table is `F.linear(x, table)`.
 #
 # </details>
 # </details>
@@ -1026,15 +1031,15 @@ curves(
 # - **prefill**: the prompt goes through once, in one piece or in chunks, and fills the cache;
 # - **decode**: each new token goes through alone.
 #
-# By hand: for a prompt of 5 tokens and 4 new ones, $5 + 6 + 7 + 8 = 26$ tokens go through the model without a cache, and
-# $5 + 1 + 1 + 1 = 8$ with one. The last new token is chosen and never goes through.
+# By hand: for a prompt of 5 tokens and 4 new ones, $5 + 6 + 7 + 8 = 26$ tokens go through the model without a cache,
+# and $5 + 1 + 1 + 1 = 8$ with one. The last new token is chosen and never goes through.
 #
 # The two phases, and the filling of short prompts, are given:
 
 
 # %% nbgrader={"grade": false, "grade_id": "prefill", "locked": true, "schema_version": 3, "solution": false, "task": false}
 def left_pad(prompts: list[Tensor]) -> tuple[Tensor, Tensor | None]:
-    """Prompts (l_i,) as one tensor (b, l), filled up on the left; and by how much (b,), None where all are equally long."""
+    """Prompts (l_i,) as one tensor (b, l), filled up on the left; and by how much (b,), None where all are as long."""
     longest = max(len(prompt) for prompt in prompts)
     ids = torch.stack([F.pad(prompt, (longest - len(prompt), 0)) for prompt in prompts])
     padding = torch.tensor([longest - len(prompt) for prompt in prompts], device=ids.device)
@@ -1042,7 +1047,7 @@ def left_pad(prompts: list[Tensor]) -> tuple[Tensor, Tensor | None]:
 
 
 def prefill(model: nn.Module, ids: Tensor, cache: KVCache, chunk: int | None = None) -> Tensor:
-    """Send the prompts (b, l) through, at most `chunk` tokens of each at a time. Returns: the last logits, (b, vocab_size)."""
+    """Send the prompts (b, l) through, at most `chunk` tokens of each at a time. Returns: the last logits, (b, v)."""
     for part in ids.split(chunk or ids.shape[1], dim=1):
         logits = model(part, cache)
     return logits[:, -1]
@@ -1072,10 +1077,11 @@ def generate(
 
     prompts: b tensors (l_i,) int64, of any lengths ≥ 1.
     choose: a function from logits (b, vocab_size) to tokens (b,); called once for each new column.
-    end: a row that has chosen this token goes on with it, whatever `choose` says; all stop when every row has.
+    end: a row that has chosen this token goes on with it, whatever `choose` says; all stop when every row
+    has.
     chunk: the prompts go through at most so many tokens at a time; None: all at once.
-    Each call begins with an empty cache of its own. The prompts go through the model once, together, filled up on the
-    left; after that only the newest token of each row does.
+    Each call begins with an empty cache of its own. The prompts go through the model once, together,
+    filled up on the left; after that only the newest token of each row does.
     Returns: (b, new) int64, the new tokens only; new ≤ max_new.
     >>> tiny = GPT(vocab_size=5, context=8, d_model=4, n_layers=1, n_heads=1)
     >>> generate(tiny, [torch.tensor([1, 2, 3]), torch.tensor([4])], max_new=2).shape
@@ -1197,7 +1203,8 @@ with exercise("generate", points=3):
 #
 # <details><summary>Nudge</summary>
 #
-# Everything is there: `left_pad`, `KVCache`, `prefill`, `decode_step`. Which of them stands before the loop, which in it?
+# Everything is there: `left_pad`, `KVCache`, `prefill`, `decode_step`. Which of them stands before the loop, which in
+# it?
 #
 # </details>
 # <details><summary>Method</summary>
@@ -1244,16 +1251,15 @@ prompt = torch.tensor(encode('The "for" statement'), device=device)
 max_new = pick(smoke=6, cpu=100, gpu=200)
 slow, slow_tokens = passed(without_cache, prompt, max_new)
 fast, fast_tokens = passed(generate, [prompt], max_new)
-print(
-    f"same tokens: {torch.equal(slow, fast[0])}; through the model: {slow_tokens:,} without a cache, {fast_tokens} with one"
-)
+print(f"same tokens: {torch.equal(slow, fast[0])}")
+print(f"tokens through the model: {slow_tokens:,} without a cache, {fast_tokens} with one")
 
 # %%
 print(decode([*prompt, *fast[0]]))
 
 # %% [markdown]
-# It has learned words, spelling and line breaks, and then it goes round in circles. That is greedy decoding's doing, and
-# section 7's subject.
+# It has learned words, spelling and line breaks, and then it goes round in circles. That is greedy decoding's doing,
+# and section 7's subject.
 #
 # ### What does the cache cost?
 #
@@ -1279,9 +1285,8 @@ def token_flops(length: int, n_layers: int, d_model: int, vocab_size: int, cache
 
 lengths = [2**i for i in range(11)]
 costs = {cached: [token_flops(n, 12, 768, 50257, cached) for n in lengths] for cached in (False, True)}
-print(
-    f"GPT-2, a token: {kv_cache_bytes(12, 12, 64, 1, bytes_per=4):,} bytes in float32; 1024 tokens: {kv_cache_bytes(12, 12, 64, 1024, bytes_per=4) / 2**20:.0f} MiB"
-)
+gpt2_token = kv_cache_bytes(12, 12, 64, length=1, bytes_per=4)
+print(f"GPT-2, float32: {gpt2_token:,} bytes a token, {1024 * gpt2_token / 2**20:.0f} MiB for 1024 tokens")
 print(f"GPT-3, 2048 tokens in float16: {kv_cache_bytes(96, 96, 128, 2048) / 2**30:.1f} GiB for each text")
 
 # %% jupyter={"source_hidden": true}
@@ -1296,7 +1301,8 @@ curves(
 )
 
 # %% [markdown]
-# So the cache trades memory for work, and the memory is not small: the sizes of GPT-3 are from Brown et al. (2020, table
+# So the cache trades memory for work, and the memory is not small: the sizes of GPT-3 are from Brown et al. (2020,
+# table
 # 2.1). A server that answers a hundred people at once holds a hundred caches. Lesson 09 is about making them smaller.
 
 # %% [markdown]
@@ -1362,9 +1368,10 @@ curves(
 )  # fmt: skip
 
 # %% [markdown]
-# The mask takes nearly everything away. The positions cost this small model a few per cent: it has learned to look back by
-# content more than by place, and its texts still look like texts. The prompt went through in one piece, so even the first
-# new token is right. Such a bug stays for months. That is why your tests compared logits chunk by chunk, and counted tokens.
+# The mask takes nearly everything away. The positions cost this small model a few per cent: it has learned to look
+# back by content more than by place, and its texts still look like texts. The prompt went through in one piece, so
+# even the first new token is right. Such a bug stays for months. That is why your tests compared logits chunk by
+# chunk, and counted tokens.
 #
 # ## 7. Which token to choose?
 #
@@ -1376,8 +1383,9 @@ curves(
 # - **top-p** keeps the most likely tokens until together they hold a share p of the probability: few where the model is
 #   sure, many where it is not (Holtzman et al. 2020).
 #
-# By hand, with probabilities 0.5, 0.25, 0.15, 0.1: top-k with k = 2 keeps the first two. Top-p with p = 0.7 keeps the first
-# two as well: 0.5 is not enough yet, and the token that crosses 0.7 stays. What is left is divided by its sum: 2/3 and 1/3.
+# By hand, with probabilities 0.5, 0.25, 0.15, 0.1: top-k with k = 2 keeps the first two. Top-p with p = 0.7 keeps the
+# first two as well: 0.5 is not enough yet, and the token that crosses 0.7 stays. What is left is divided by its sum:
+# 2/3 and 1/3.
 
 
 # %% nbgrader={"grade": false, "grade_id": "warp_logits", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -1387,10 +1395,13 @@ def warp_logits(
     """Shape a distribution before a token is drawn from it: first temperature, then top-k, then top-p.
 
     logits: (..., vocab_size). temperature > 0.
-    top_k: keeps the k most likely tokens, all where there are no more than k; every token as likely as the k-th stays.
-    top_p: 0 < p ≤ 1; of the distribution that top_k left, keeps a token if those more likely than it hold less than p
-    together. So the token with which p is reached is kept, and the most likely token always is.
-    Returns: (..., vocab_size): the kept logits, divided by the temperature, in their places; -inf for the others.
+    top_k: keeps the k most likely tokens, all where there are no more than k; every token as likely as
+    the k-th stays.
+    top_p: 0 < p ≤ 1; of the distribution that top_k left, keeps a token if those more likely than it hold
+    less than p together. So the token with which p is reached is kept, and the most likely token always
+    is.
+    Returns: (..., vocab_size): the kept logits, divided by the temperature, in their places; -inf for the
+    others.
     >>> logits = torch.tensor([0.1, 0.5, 0.15, 0.25]).log()
     >>> warp_logits(logits, top_p=0.7).softmax(-1)
     tensor([0.0000, 0.6667, 0.0000, 0.3333])
@@ -1481,19 +1492,20 @@ with exercise("warp_logits", points=2):
 #
 # <details><summary>Nudge</summary>
 #
-# Each knob only decides which logits become -inf. After a softmax those have probability 0, and the rest sums to 1 again.
+# Each knob only decides which logits become -inf. After a softmax those have probability 0, and the rest sums to 1
+# again.
 #
 # </details>
 # <details><summary>Method</summary>
 #
-# For top-k find the k-th largest logit of each row and drop what is below it. For top-p sort each row, take the softmax of
-# the sorted logits, and add the probabilities up from the most likely one on.
+# For top-k find the k-th largest logit of each row and drop what is below it. For top-p sort each row, take the
+# softmax of the sorted logits, and add the probabilities up from the most likely one on.
 #
 # </details>
 # <details><summary>Almost there</summary>
 #
-# The running sum at a token contains the token itself; take it off again before you compare with p. The comparison is in
-# sorted order; `order.argsort(-1)` says where each token has gone, and `gather` with it brings the answer back.
+# The running sum at a token contains the token itself; take it off again before you compare with p. The comparison is
+# in sorted order; `order.argsort(-1)` says where each token has gone, and `gather` with it brings the answer back.
 #
 # </details>
 # </details>
@@ -1533,9 +1545,9 @@ for name, share in repeated.items():
 print(decode([*prompt, *generate(model, [prompt], max_new, sampler(temperature=0.8, top_p=0.9))[0]]))
 
 # %% [markdown]
-# Greedy decoding loops: what it has just said makes it likely to say it again, and nothing breaks the circle. People do not
-# write the most likely word each time either; but they do repeat themselves, more than a model that draws from all tokens.
-# The knobs are for the ground between.
+# Greedy decoding loops: what it has just said makes it likely to say it again, and nothing breaks the circle. People
+# do not write the most likely word each time either; but they do repeat themselves, more than a model that draws from
+# all tokens. The knobs are for the ground between.
 #
 # ## Play
 #
@@ -1550,8 +1562,8 @@ explore_sampling([decode([i]) for i in range(len(vocabulary))], after_opening)
 # %% [markdown]
 # ## 8. Which sentence is the most likely?
 #
-# A sentence's probability is the product of its tokens' probabilities, each given those before it. Logarithms make it a sum.
-# Look at a small tree: what follows *I*, and what follows that.
+# A sentence's probability is the product of its tokens' probabilities, each given those before it. Logarithms make it
+# a sum. Look at a small tree: what follows *I*, and what follows that.
 
 # %% nbgrader={"grade": false, "grade_id": "tree", "locked": true, "schema_version": 3, "solution": false, "task": false}
 WORDS = ["I", "am", "have", "a", "the", "dream", "one", "poet", "."]
@@ -1564,7 +1576,7 @@ TREE = {
 
 
 def tree_logits(ids: Tensor) -> Tensor:
-    """Log-probabilities of the next word after each row of ids (n, l), as the tree has them; then a full stop: (n, 9)."""
+    """Log-probabilities of the next word after each row of ids (n, l), from the tree, or else a full stop: (n, 9)."""
     texts = [" ".join(WORDS[i] for i in row) for row in ids.tolist()]
     return torch.tensor([[TREE.get(text, {".": 1.0}).get(word, 0.0) for word in WORDS] for text in texts]).log()
 
@@ -1596,12 +1608,14 @@ diagram(
 )
 
 # %% [markdown]
-# Greedy decoding takes *am* (0.6), *the* (0.55), *one* (0.6): 0.20 together. *I have a dream* has 0.4 · 0.9 · 0.9 = 0.32, but
-# it begins with the less likely word. To see all paths is impossible, there are $V^n$. **Beam search** keeps the `n_beams`
-# best beginnings and extends all of them. With two beams, *I am* and *I have* both survive the first step.
+# Greedy decoding takes *am* (0.6), *the* (0.55), *one* (0.6): 0.20 together. *I have a dream* has 0.4 · 0.9 · 0.9 =
+# 0.32, but it begins with the less likely word. To see all paths is impossible, there are $V^n$. **Beam search** keeps
+# the `n_beams` best beginnings and extends all of them. With two beams, *I am* and *I have* both survive the first
+# step.
 #
-# Longer sentences have more factors below 1, so a sum of log-probabilities prefers short ones. Therefore finished sentences
-# are compared by $\log p \,/\, \text{length}^\alpha$; $\alpha = 0$ is the plain sum, $\alpha = 1$ the mean for each token.
+# Longer sentences have more factors below 1, so a sum of log-probabilities prefers short ones. Therefore finished
+# sentences are compared by $\log p \,/\, \text{length}^\alpha$; $\alpha = 0$ is the plain sum, $\alpha = 1$ the mean
+# for each token.
 
 
 # %% nbgrader={"grade": false, "grade_id": "beam_search", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -1615,13 +1629,14 @@ def beam_search(
 ) -> tuple[list[int], float]:
     """The best continuation of a prompt that beam search finds.
 
-    next_logits: a function from ids (n, l) int64 to logits (n, vocab_size) of the token after each row; called once a step,
-    with all live beams. prompt: (l,) int64.
-    At each step every live beam is extended by every token. Of all these candidates, by the sum of their tokens'
-    log-probabilities: the best 2·n_beams are looked at, from the best on (all, if there are fewer). One that ends with
-    `end` is finished and set aside; of the others the first n_beams live on. After max_new steps, or when none lives, the
-    search stops; beams that still live then count as finished too.
-    The winner has the largest sum / length ** length_penalty, where length counts its new tokens, `end` included.
+    next_logits: a function from ids (n, l) int64 to logits (n, vocab_size) of the token after each row;
+    called once a step, with all live beams. prompt: (l,) int64.
+    At each step every live beam is extended by every token. Of all these candidates, by the sum of their
+    tokens' log-probabilities: the best 2·n_beams are looked at, from the best on (all, if there are
+    fewer). One that ends with `end` is finished and set aside; of the others the first n_beams live on.
+    After max_new steps, or when none lives, the search stops; beams that still live then count as
+    finished too. The winner has the largest sum / length ** length_penalty, where length counts its new
+    tokens, `end` included.
     Returns: its new tokens, and the sum of their log-probabilities.
     >>> ids, logp = beam_search(tree_logits, torch.tensor([WORDS.index("I")]), n_beams=2, max_new=3)
     >>> [WORDS[i] for i in ids], round(logp, 3)
@@ -1740,8 +1755,8 @@ with exercise("beam_search", points=2):
 # </details>
 # <details><summary>Method</summary>
 #
-# Add each live beam's sum to its row of log-probabilities: that is a table (beams, tokens) of the candidates' sums. Take the
-# best of the *whole* table, not of each row.
+# Add each live beam's sum to its row of log-probabilities: that is a table (beams, tokens) of the candidates' sums.
+# Take the best of the *whole* table, not of each row.
 #
 # </details>
 # <details><summary>Almost there</summary>
@@ -1776,15 +1791,16 @@ for n, (ids, logp) in found.items():
 #
 # ## 9. One model for every task?
 #
-# Lesson 05 gave each task a prefix and an encoder–decoder. A decoder alone does it too. Write the question, a **tag**, the
-# answer, and the end, all in one row; then it is next-token prediction again:
+# Lesson 05 gave each task a prefix and an encoder–decoder. A decoder alone does it too. Write the question, a **tag**,
+# the answer, and the end, all in one row; then it is next-token prediction again:
 #
 # `i am a student` `<to-fr>` ` je suis étudiant` `<end>`
 #
 # `the old doctor reads a long book today` `<summarize>` ` the doctor reads a book` `<end>`
 #
-# The tag was never seen in pretraining; its embedding is learned now. Radford et al. (2018, section 3.2) fine-tune the first
-# GPT on the task's loss $L_2$, here on the answer alone, plus the language model's loss $L_1$, on the whole row, as a helper:
+# The tag was never seen in pretraining; its embedding is learned now. Radford et al. (2018, section 3.2) fine-tune the
+# first GPT on the task's loss $L_2$, here on the answer alone, plus the language model's loss $L_1$, on the whole row,
+# as a helper:
 #
 # $$L_3 = L_2 + \lambda L_1, \qquad \lambda = 0.5 \text{ in their work}$$
 #
@@ -1894,14 +1910,15 @@ for (row, start), answer in list(zip(reports, scores["summaries, held out"][0], 
     print(f"{decode(row[:start])} {answer}")
 
 # %% [markdown]
-# One set of weights, two tasks, nothing added but two embeddings. To leave words out is soon learned. French is harder: most
-# mistakes are French in form, with a word that a thousand short sentences did not teach well enough.
+# One set of weights, two tasks, nothing added but two embeddings. To leave words out is soon learned. French is
+# harder: most mistakes are French in form, with a word that a thousand short sentences did not teach well enough.
 #
 # ## 10. Does it hold GPT-2's own weights?
 #
-# Your GPT *is* GPT-2, so its published weights must fit. Three things are in the way: other names; a prefix `transformer.`
-# that some files have; and `Conv1D`, GPT-2's linear layer, which stores its matrix as (in, out), the transpose of what
-# nn.Linear has. (Where in = out, as in `c_proj` of attention, a forgotten transpose fits and is wrong.)
+# Your GPT *is* GPT-2, so its published weights must fit. Three things are in the way: other names; a prefix
+# `transformer.` that some files have; and `Conv1D`, GPT-2's linear layer, which stores its matrix as (in, out), the
+# transpose of what nn.Linear has. (Where in = out, as in `c_proj` of attention, a forgotten transpose fits and is
+# wrong.)
 #
 # | GPT-2 | yours | |
 # | --- | --- | --- |
@@ -1921,8 +1938,8 @@ for (row, start), answer in list(zip(reports, scores["summaries, held out"][0], 
 def load_gpt2(model: GPT, tensors: dict[str, Tensor]) -> None:
     """Copy GPT-2's published weights into `model`, which has their sizes.
 
-    tensors: by published name, with or without the prefix "transformer.". Names that the table does not have are left out.
-    A dtype that differs is converted to the model's.
+    tensors: by published name, with or without the prefix "transformer.". Names that the table does not
+    have are left out. A dtype that differs is converted to the model's.
     Raises: any error when a weight of the model has no tensor, or one of another shape.
     """
     ### BEGIN SOLUTION
@@ -2014,9 +2031,9 @@ with exercise("load_gpt2", points=1):
 # </details>
 # <details><summary>Almost there</summary>
 #
-# Only the four linear layers are transposed: those whose part begins with `w_`, and of them the weight, not the bias. Cut
-# the prefix off with `str.removeprefix`. Replacing one name after another also works, if `attention_norm` goes before
-# `attention`.
+# Only the four linear layers are transposed: those whose part begins with `w_`, and of them the weight, not the bias.
+# Cut the prefix off with `str.removeprefix`. Replacing one name after another also works, if `attention_norm` goes
+# before `attention`.
 #
 # </details>
 # </details>
@@ -2024,8 +2041,9 @@ with exercise("load_gpt2", points=1):
 # %% [markdown]
 # ## At full size
 #
-# On the `meta` device a model has shapes and no memory, so all four GPT-2 models fit on a laptop. Sizes are from Radford et al.
-# (2019, table 2), which counts parameters differently; 124,439,808 is what the smallest released model has.
+# On the `meta` device a model has shapes and no memory, so all four GPT-2 models fit on a laptop. Sizes are from
+# Radford et al. (2019, table 2), which counts parameters differently; 124,439,808 is what the smallest released model
+# has.
 
 
 # %%
@@ -2042,12 +2060,12 @@ for layers, wide in gpt2_sizes[: pick(smoke=1, cpu=4, gpu=4)]:
     )
 
 # %% [markdown]
-# It was trained on 40 GB of text from eight million web pages, and nothing else. Without further training the largest model
-# improved the state of the art on 7 of 8 language-modelling data sets (Radford et al. 2019, section 3).
+# It was trained on 40 GB of text from eight million web pages, and nothing else. Without further training the largest
+# model improved the state of the art on 7 of 8 language-modelling data sets (Radford et al. 2019, section 3).
 #
-# **Optional: real weights.** Set `DOWNLOAD = True`, or `FOLDER` to a folder with GPT-2's files. The next cell then puts the
-# published weights into *your* model by *your* `load_gpt2`. Where the library `transformers` is installed, its GPT-2 must
-# agree with yours.
+# **Optional: real weights.** Set `DOWNLOAD = True`, or `FOLDER` to a folder with GPT-2's files. The next cell then
+# puts the published weights into *your* model by *your* `load_gpt2`. Where the library `transformers` is installed,
+# its GPT-2 must agree with yours.
 
 # %%
 DOWNLOAD = False  # True: fetch 550 MB from huggingface.co, once
@@ -2122,8 +2140,9 @@ score_card()
 #
 # ## Further reading
 #
-# - Sennrich, Haddow and Birch, *Neural Machine Translation of Rare Words with Subword Units*, ACL 2016. Byte-pair encoding; its
-#   algorithm 1 is twenty lines.
-# - Holtzman et al., *The Curious Case of Neural Text Degeneration*, ICLR 2020. Why the likeliest text is dull, and top-p.
-# - Pope et al., *Efficiently Scaling Transformer Inference*, MLSys 2023. What prefill and decode cost on real machines, and why
-#   the cache decides.
+# - Sennrich, Haddow and Birch, *Neural Machine Translation of Rare Words with Subword Units*, ACL 2016. Byte-pair
+#   encoding; its algorithm 1 is twenty lines.
+# - Holtzman et al., *The Curious Case of Neural Text Degeneration*, ICLR 2020. Why the likeliest text is dull, and
+#   top-p.
+# - Pope et al., *Efficiently Scaling Transformer Inference*, MLSys 2023. What prefill and decode cost on real
+#   machines, and why the cache decides.
