@@ -1054,7 +1054,7 @@ with exercise("to_half_split", points=2):
 # ## 10. What lies beyond the longest text?
 #
 # A model is trained on texts of some length, 64 letters here. Then somebody hands it 256. Learned positions have no vector for
-# place 65; BERT's end at 512. Rotary positions have an angle for any place, but the model has never seen such
+# the 65th place; BERT's end at 512. Rotary positions have an angle for any place, but the model has never seen such
 # distances. Two repairs need no new weights:
 #
 # **Interpolate** (Chen et al. 2023): squeeze the places, so that 256 of them fit where 64 were. Place $p$ becomes
@@ -1163,7 +1163,7 @@ with exercise("ntk_base", points=1):
 # letters. Then they read 256.
 
 # %%
-from utils.data.words import split, texts  # noqa: E402
+from utils.data.words import split, texts
 
 trained, longer = pick(smoke=8, cpu=64, gpu=64), pick(smoke=32, cpu=256, gpu=256)
 alphabet = "\n" + "".join(map(chr, range(32, 127)))
@@ -1285,7 +1285,7 @@ curves(
     ylabel="loss (nats a letter)",
     title=f"Trained on {trained} letters: learned positions fail at once beyond, rotary ones later",
     alt="Loss against place, from 0 to 256. Learned positions jump up at 64. Plain rotary positions hold a little longer, "
-    "then rise. Interpolated ones are high everywhere. With another base the loss stays low up to about 150 places.",
+    "then rise. Interpolated ones are high everywhere. With another base the loss stays low up to about 160 places.",
 )
 
 
