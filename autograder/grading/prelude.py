@@ -29,14 +29,20 @@ def is_test(cell: dict) -> bool:
 
 
 def may_give_points(cell: dict) -> bool:
-    """Whether a test cell ends in an expression, whose value nbgrader takes for points if it is a number."""
+    """Whether a test cell ends in an expression, whose value nbgrader takes for points if it is a number.
+
+    What asserts or prints, as its name says, has none.
+    """
     if not is_test(cell):
         return False
     try:
         body = parse(source_of(cell)).body
     except SyntaxError:
         return False
-    return bool(body) and isinstance(body[-1], ast.Expr) and not source_of(cell).rstrip().endswith(";")
+    if not body or not isinstance(body[-1], ast.Expr) or source_of(cell).rstrip().endswith(";"):
+        return False
+    called = getattr(body[-1].value, "func", None)
+    return not str(getattr(called, "attr", getattr(called, "id", ""))).startswith(("assert", "print"))
 
 
 def grade_id(cell: dict) -> str:

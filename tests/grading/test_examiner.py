@@ -13,7 +13,7 @@ from autograder.grading.client import WarmParent
 from autograder.grading.examiner import Examiner
 from autograder.grading.handles import Handle, Line
 from autograder.grading.job import Limits
-from autograder.grading.prelude import build_prelude
+from autograder.grading.prelude import build_prelude, may_give_points
 
 pytestmark = needs_sandbox
 LIMITS = Limits(cell_seconds=10, call_seconds=2)
@@ -98,6 +98,26 @@ def test_a_broken_release_cell_is_passed_over():
         )
     )
     assert prelude.namespace["ok"] == 1 and prelude.namespace["b"] == 2 and "nosuchmodule" in prelude.given
+
+
+@pytest.mark.parametrize(
+    ("source", "may"),
+    [
+        ("right / 8 * 2", True),
+        ("assert f(1)\nscore(f)", True),
+        ("right / 8;", False),
+        ("assert f(1) == 2", False),
+        ("np.testing.assert_allclose(f(1), 2)", False),
+        ("assert_equal(f(1), 2)", False),
+        ("print(f(1))", False),
+        ("", False),
+        ("this is no Python", False),
+    ],
+)
+def test_tests_whose_value_may_be_points(source, may):
+    (test,) = notebook(("test", source))["cells"]
+    (plain,) = notebook(("plain", source))["cells"]
+    assert may_give_points(test) is may and not may_give_points(plain)
 
 
 # --- names and values ------------------------------------------------------------------------------------------------
