@@ -3,9 +3,9 @@
 #
 # In lesson 05 an encoder read a sentence so that a decoder could translate it. Here the encoder stands alone. You hide
 # words of a text from it, and it learns to fill them in, reading what comes before *and* what comes after. No label is
-# needed for that, only text. Then you give the same model a hundred labels, and it tells good reviews from bad; a few
-# hundred pairs, and it knows a paraphrase; a few hundred questions, and it points at the answer. At the end the
-# weights of a published model go into the model that you wrote, and it searches the manual of Python by meaning.
+# needed for that, only text. Then fifty labels are enough for the same model to tell praise from blame, two hundred
+# pairs to say whether two reviewers agree, and a few thousand questions to point at the answer in a text. At the end
+# the weights of a published model go into the model that you wrote, and it searches the manual of Python by meaning.
 #
 # It builds on lessons 04 (attention, masks) and 05 (the encoder block), and gives 20 points in ten exercises.
 #
