@@ -12,8 +12,8 @@
 # | scale | steps of pretraining | run time |
 # | --- | --- | --- |
 # | `smoke` (tests) | 2 | ? s |
-# | `cpu` (a laptop) | ? | ? s |
-# | `gpu` | ? | not measured yet |
+# | `cpu` (a laptop) | 2400 | ? s |
+# | `gpu` | 20000 | not measured yet |
 #
 # Run times are processor time of the whole file, on one core.
 
@@ -1263,15 +1263,23 @@ def tuned(start: BertForPreTraining | None, examples: tuple, held_out: tuple, se
 # %%
 labelled = pack_all([(e.text, None, e.label) for e in opinions(pick(smoke=20, cpu=1000, gpu=1000))])
 held_out = pack_all([(e.text, None, e.label) for e in opinions(pick(smoke=20, cpu=600, gpu=600), held_out=True)])
+
+
+def with_few_labels(start: BertForPreTraining | None, n: int) -> float:
+    """The share of held-out sentences right after n labels: a mean over seeds, each with other labels."""
+    scores = []
+    for seed in range(pick(smoke=1, cpu=3, gpu=10)):
+        chosen = torch.randperm(len(labelled[0]), generator=torch.Generator().manual_seed(seed))[:n]
+        scores.append(tuned(start, tuple(t[chosen] for t in labelled), held_out, seed))
+    return sum(scores) / len(scores)
+
+
+# %%
 counts = pick(smoke=[4], cpu=[20, 50, 100, 200, 500], gpu=[20, 50, 100, 200, 500, 1000])
 curve = {"pre-trained": [], "from scratch": []}
 for n in counts:
     for name, start in (("pre-trained", bert), ("from scratch", None)):
-        scores = []
-        for seed in range(pick(smoke=1, cpu=3, gpu=10)):  # each seed has other examples
-            chosen = torch.randperm(len(labelled[0]), generator=torch.Generator().manual_seed(seed))[:n]
-            scores.append(tuned(start, tuple(t[chosen] for t in labelled), held_out, seed))
-        curve[name].append(sum(scores) / len(scores))
+        curve[name].append(with_few_labels(start, n))
     print(f"{n:>4} labels:", "   ".join(f"{name} {shares[-1]:.1%}" for name, shares in curve.items()))
 
 # %% jupyter={"source_hidden": true}
@@ -1576,10 +1584,13 @@ class LeftToRight(BertForPreTraining):
 torch.manual_seed(0)
 one_sided = LeftToRight(config).to(device)
 pretrain(one_sided, "left to right")
-some = tuple(t[: pick(smoke=4, cpu=50, gpu=50)] for t in labelled)
 broken = {}
 for name, model in {"both sides": bert, "left to right": one_sided}.items():
-    broken[name] = filled_in(model), tuned(model, some, held_out), tuned(model, agreeing, judged)
+    broken[name] = (
+        filled_in(model),
+        with_few_labels(model, pick(smoke=4, cpu=50, gpu=50)),
+        tuned(model, agreeing, judged),
+    )
     shares = zip(("gaps filled", "praise or blame", "pairs"), broken[name], strict=True)
     print(f"{name:<14}", "   ".join(f"{what} {share:6.1%}" for what, share in shares))
 
