@@ -11,7 +11,7 @@ from tiny import ANSWERS, NAME, TINY
 
 def autograder(course, *arguments):
     command = [sys.executable, "-m", "autograder", *arguments]
-    return subprocess.run(command, cwd=course.root, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=course.root, capture_output=True, text=True, timeout=300)
 
 
 def test_an_unknown_lesson_lists_the_lessons_there_are(course):
@@ -60,7 +60,7 @@ def test_outside_a_course(course, tmp_path_factory):
         cwd=tmp_path_factory.mktemp("elsewhere"),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert done.returncode == 2 and done.stderr.startswith("autograder: no course here")
 

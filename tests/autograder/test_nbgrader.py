@@ -19,7 +19,7 @@ from autograder.demo import answered
 
 def nbgrader(course, *arguments):
     command = [sys.executable, "-m", "nbgrader", *arguments]
-    return subprocess.run(command, cwd=course.root, capture_output=True, text=True, timeout=240)
+    return subprocess.run(command, cwd=course.root, capture_output=True, text=True, timeout=500)
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +73,10 @@ def test_formgrader_lists_the_lesson(collected):
         command, cwd=collected.root, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while True:
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/formgrader/api/assignments", timeout=20) as reply:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/formgrader/api/assignments", timeout=60) as reply:
                     (assignment,) = json.load(reply)
                 break
             except OSError:

@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def inside(program: str, plan: sandbox.Plan | None = None, sealed: bool = True) -> dict:
     """What a Python program in bubblewrap alone prints as JSON."""
     command = (plan or sandbox.plan()).command([sys.executable, "-P", "-c", program], sealed=sealed)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
     return json.loads(done.stdout)
 
 

@@ -91,7 +91,7 @@ def nbgrader(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         "JUPYTER_PLATFORM_DIRS": "1",
     }
     command = [sys.executable, "-m", "nbgrader", *arguments]
-    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=True, timeout=280)
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=True, timeout=500)
 
 
 def configure(folder: Path, db_url: str = "") -> None:
