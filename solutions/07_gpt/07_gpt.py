@@ -10,8 +10,8 @@
 #
 # | scale | layers × width | training steps | run time |
 # | --- | --- | --- | --- |
-# | `smoke` (tests) | 2 × 32 | 2 | SMOKE s |
-# | `cpu` (a laptop) | 4 × 128 | 350 | CPU s |
+# | `smoke` (tests) | 2 × 32 | 2 | 5 s |
+# | `cpu` (a laptop) | 4 × 128 | 350 | 126 s |
 # | `gpu` | 8 × 512 | 3000 | not measured yet |
 #
 # Run times are processor time of the whole file, on one core.
