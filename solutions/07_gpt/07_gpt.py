@@ -1360,7 +1360,7 @@ curves(
     },
     xlabel="place in the window",
     ylabel="loss (nats a token)",
-    title="A wrong mask costs nearly all that was learned; wrong positions cost little, and are harder to find",
+    title="A wrong mask costs half of what was learned; wrong positions cost little, and are harder to find",
     alt="Mean loss by place, three lines. "
     + "; ".join(f"{name}: {loss:.1f} on average" for name, loss in average.items()) + ". The unigram is at "
     + f"{unigram_loss:.1f}.",
@@ -1368,10 +1368,10 @@ curves(
 )  # fmt: skip
 
 # %% [markdown]
-# The mask takes nearly everything away. The positions cost this small model a few per cent: it has learned to look
-# back by content more than by place, and its texts still look like texts. The prompt went through in one piece, so
-# even the first new token is right. Such a bug stays for months. That is why your tests compared logits chunk by
-# chunk, and counted tokens.
+# The mask takes away more than half of what the model knows beyond the unigram. The positions cost this small model a few
+# per cent: it has learned to look back by content more than by place, and its texts still look like texts. The prompt
+# went through in one piece, so even the first new token is right. Such a bug stays for months. That is why your tests
+# compared logits chunk by chunk, and counted tokens.
 #
 # ## 7. Which token to choose?
 #
