@@ -1370,7 +1370,7 @@ explore_rotary(
 #
 # | | head size | base | trained length |
 # | --- | --- | --- | --- |
-# | RoFormer (Su et al. 2021) | 64 | 10,000 | 512, and up to 1,536 in Chinese |
+# | RoFormer (Su et al. 2021) | 64 | 10,000 | 512 |
 # | Llama 2 (Touvron et al. 2023) | 128 | 10,000 | 4,096 |
 # | Code Llama (Rozière et al. 2023) | 128 | 1,000,000 | 16,384 |
 # | Llama 3 (Grattafiori et al. 2024) | 128 | 500,000 | 8,192, then in stages up to 131,072 |
