@@ -575,7 +575,7 @@ NONSENSE = {
     "an unknown operator": ([("system", m.tree), "algebra", R(m)], "no operator 'system'"),
     "text inside a tree": ([("cos", "__import__('os')"), "algebra", R(m)], "a str is no expression"),
     "a number and a vector added": ([("+", 1, q.tree), "algebra", R(m)], "cannot be added"),
-    "a column times a column": ([("@", q.tree, k.tree), "algebra", R(m)], "cannot be multiplied"),
+    "a column times a column": ([("@", q.tree, k.tree), "algebra", R(m)], "no product"),
     "the rotation by a vector": ([("R", q.tree), "algebra", R(m)], "takes a number"),
     "too deep": ([deep(60), "algebra", R(m)], "levels"),
     "too large": ([("+", *[m.tree] * 500), "algebra", R(m)], "parts"),

@@ -163,15 +163,13 @@ def _matmul(*factors: Tree) -> tuple:
         if NUMBER in (before, after):
             raise MeaninglessError(f"{show(factors[i - 1])} @ {show(factors[i])}: multiply by a number with *")
         if before[1] != after[0]:
-            raise MeaninglessError(
-                f"{show(factors[i - 1])} has {_size(before[1])} columns, {show(factors[i])} has {_size(after[0])} "
-                "rows: they cannot be multiplied"
-            )
+            wide, high = _count(before[1], "column"), _count(after[0], "row")
+            raise MeaninglessError(f"{show(factors[i - 1])} has {wide}, {show(factors[i])} {high}: no product")
     return shapes[0][0], shapes[-1][1]
 
 
-def _size(n: Any) -> str:
-    return f"2·{n}" if isinstance(n, str) else str(n)
+def _count(n: Any, what: str) -> str:
+    return f"2·{n} {what}s" if isinstance(n, str) else f"{n} {what}{'s' * (n != 1)}"
 
 
 def _dot(a: Tree, b: Tree) -> tuple:
