@@ -148,6 +148,12 @@ class WarmParent:
             self._start()
             self._wait()
 
+    def another(self) -> WarmParent:
+        """One like it, started and not ready, whose kernels are not sealed either."""
+        made = WarmParent(self.kind, self.limits, self.imports, self.env, seal=False)
+        made.why_not = self.why_not
+        return made
+
     def _trial(self) -> str:
         """Why a kernel cannot be sealed here; empty when it can."""
         try:

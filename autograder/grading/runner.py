@@ -77,8 +77,8 @@ class _Station:
     spoilt: bool = False  # it takes no more of them
 
     def takes(self, key: tuple) -> bool:
-        """Whether it is right for one more submission. Unsealed, nothing separates them in there."""
-        return self.key == key and not self.spoilt and self.warm.alive() and (self.warm.seal or not self.running)
+        """Whether it is right for one more submission."""
+        return self.key == key and not self.spoilt and self.warm.alive()
 
     def close(self) -> None:
         self.warm.close()
@@ -117,7 +117,7 @@ def _station_for(job: Job) -> _Station:
         if job.bundle.solution and job.mode == "sealed" and job.bundle.key not in _scored:
             _station.spoilt = True  # unless all goes well
             _scored[job.bundle.key] = _scored_tests(_station, job)
-            _station.spoilt = not _station.warm.seal
+            _station.spoilt = False
     return _station
 
 
@@ -209,8 +209,7 @@ def run(job: Job) -> Result:
     finally:
         with _lock:
             station.running -= 1
-            # After a failure something in here may be broken; unsealed, the next one would find what this one left.
-            station.spoilt |= result is None or result.status == "failed" or not station.warm.seal
+            station.spoilt |= result is None or result.status == "failed"  # something in here may be broken
             if station.spoilt and not station.running and station is _station:
                 close()
             _free.notify_all()
@@ -225,6 +224,18 @@ def _in_a_fork(station: _Station, job: Job) -> Result:
     submission's own loss: the process is ended, and another goes through the notebook in what is left of the time,
     without that cell.
     """
+    if not station.warm.seal:  # nothing would separate submissions in there: each has a warm parent for itself
+        try:
+            with _lock:
+                own = station.warm.another()
+            with contextlib.closing(own):
+                return _conducted(dataclasses.replace(station, warm=own.ready()), job)
+        except SandboxError as error:
+            return Result(job.student, job.bundle.lesson, "failed", reason=str(error))
+    return _conducted(station, job)
+
+
+def _conducted(station: _Station, job: Job) -> Result:
     until = time.monotonic() + job.limits.notebook_seconds
     stuck: set[int] = set()
     while True:

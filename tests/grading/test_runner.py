@@ -363,17 +363,21 @@ def test_a_result_is_plain_data():
 
 
 def test_without_a_sandbox_it_says_so():
-    result = run(submission(), sandbox="none")
-    assert passed(result) == [True, True, True] and "no sandbox" in result.sandbox
-    assert runner._station is None  # nothing is shared between submissions that nothing separates
+    for _ in range(2):  # what one leaves behind is not there for the next
+        result = run(submission(square=f"{SQUARE}\nopen('mine', 'x').close()"), sandbox="none")
+        assert passed(result) == [True, True, True] and "no sandbox" in result.sandbox
+        assert outputs(result, 1) == []
 
 
 def test_where_kernels_cannot_be_sealed_each_submission_has_a_cold_one(monkeypatch):
     runner.close()
     monkeypatch.setattr(WarmParent, "_trial", lambda self: "unshare: Operation not permitted")
-    result = run(submission())
-    assert passed(result) == [True, True, True]
-    assert "cold kernel (unshare: Operation not permitted)" in result.sandbox and runner._station is None
+    leaves = submission(square=f"{SQUARE}\nopen('/scratch/mine', 'x').close()\nimport time\ntime.sleep(1)")
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(run, [leaves] * 3))
+    assert [passed(result) for result in results] == [[True] * 3] * 3
+    assert all(outputs(result, 1) == [] for result in results), "none finds the file of another"
+    assert {result.sandbox.split("; ")[1] for result in results} == {"cold kernel (unshare: Operation not permitted)"}
 
 
 def test_a_missing_sandbox_is_the_users_to_mend(monkeypatch):
