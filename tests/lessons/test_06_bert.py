@@ -61,9 +61,11 @@ def test_spans_are_found(lesson):
         assert start <= end < start + 4 and context[start] and context[end]
 
 
-def test_left_to_right_fills_fewer_gaps(lesson):
+def test_left_to_right_loses_gaps_and_pairs_but_not_praise_and_blame(lesson):
     both, left = lesson["broken"]["both sides"], lesson["broken"]["left to right"]
     assert both[0] > left[0] + 0.05
+    assert both[2] > left[2] + 0.15
+    assert left[1] > both[1] - 0.05
 
 
 def test_nothing_held_out_is_trained_on(lesson):
