@@ -1933,6 +1933,13 @@ for task, (_, unseen) in by_task.items():
     print(f"{task:<11} right in every word: {right[task]:>4.0%}    the commonest answer, always: {always:>4.0%}")
 
 # %% [markdown]
+# One set of weights writes French, moods, headlines and verdicts. How well it does each depends on what there is to learn
+# from. A headline repeats words of the text. A mood hangs on a few words and a negation. A verdict on grammar hangs on two
+# words that do not agree, anywhere in the sentence, and the only thing to learn it from is one word of answer. The published
+# T5 had seen about a trillion tokens with holes before its first task (Raffel et al., section 3.7). Yours began with the
+# tasks.
+
+# %% [markdown]
 # ### What to look at: the same words, another prefix
 
 # %%
