@@ -8,6 +8,11 @@ import sys
 import pytest
 from tiny import ANSWERS, NAME, TINY
 
+from autograder import cli
+from autograder.authoring import audit
+from autograder.authoring.publish import publish
+from autograder.errors import UserError
+
 
 def autograder(course, *arguments):
     command = [sys.executable, "-m", "autograder", *arguments]
@@ -44,14 +49,22 @@ def test_check_fails_before_the_first_build(course):
     assert done.returncode == 1 and f"run `autograder build {NAME}`" in done.stderr
 
 
-def test_audit_is_green_then_red(course):
+def test_audit_is_green(course):
     done = autograder(course, "audit", NAME)
     assert done.returncode == 0, done.stderr
-    assert "double" in done.stdout and "3/3" in done.stdout
+    assert "double" in done.stdout and "3/3  3/3" in done.stdout, "at the desk and in the grader"
+
+
+def test_audit_is_red(course, monkeypatch, capsys):
+    monkeypatch.setattr(audit, "settings", lambda: {"desk": audit.at_desk})
+    monkeypatch.setattr(sys, "argv", ["autograder", "audit", NAME])
+    monkeypatch.chdir(course.root)
     course.answers(NAME).write_text(ANSWERS.replace("return 3 * x", "return 2 * x"))
-    done = autograder(course, "audit", NAME)
-    assert done.returncode == 1
-    assert "is wrong, but kept its points" in done.stderr and "answers.py:5" in done.stderr
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert "is wrong, but kept its points" in said and "answers.py:5" in said
 
 
 def test_outside_a_course(course, tmp_path_factory):
@@ -71,13 +84,16 @@ def test_doctor_finds_nothing_broken(course):
     assert "torch" in done.stdout and "Sandbox" in done.stdout
 
 
-def test_publish_gives_nothing_away_and_the_tree_works(course, tmp_path_factory):
+def test_publish_wants_what_is_built(course, tmp_path_factory):
     target = tmp_path_factory.mktemp("out") / "tree"
-    refused = autograder(course, "publish", str(target))
-    assert refused.returncode == 2 and "not published" in refused.stderr and not target.exists()
+    with pytest.raises(UserError, match="not published"):
+        publish(course, target)
+    assert not target.exists()
 
-    autograder(course, "build")
-    done = autograder(course, "publish", str(target))
+
+def test_publish_gives_nothing_away_and_the_tree_works(built, tmp_path_factory):
+    target = tmp_path_factory.mktemp("out") / "tree"
+    done = autograder(built, "publish", str(target))
     assert done.returncode == 0, done.stderr
     files = {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()}
     assert {f"notebooks/{NAME}/{NAME}.ipynb", "utils/checks.py", "environment.yml", "README.md"} <= files
@@ -86,5 +102,5 @@ def test_publish_gives_nothing_away_and_the_tree_works(course, tmp_path_factory)
         assert secret not in everything
     assert not any("solutions" in name or "answers" in name or "autograder" in name for name in files)
 
-    again = autograder(course, "publish", str(target))
+    again = autograder(built, "publish", str(target))
     assert again.returncode == 2 and "not an empty folder" in again.stderr

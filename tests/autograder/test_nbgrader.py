@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
-from tiny import NAME, make_course
+from tiny import NAME
 
-from autograder.authoring.build import build, load
+from autograder.authoring.build import load
+from autograder.course import Course
 from autograder.demo import answered
 
 
@@ -23,10 +26,9 @@ def nbgrader(course, *arguments):
 
 
 @pytest.fixture(scope="module")
-def collected(tmp_path_factory):
+def collected(built_master, tmp_path_factory):
     """The tiny lesson released, and handed in by three students: all right, half right, as released."""
-    course = make_course(tmp_path_factory.mktemp("course"))
-    build(course, NAME)
+    course = Course(Path(shutil.copytree(built_master, tmp_path_factory.mktemp("collected") / "course")))
     lesson = load(course, NAME)
     half = {"first": "def first(items):\n    return items[-1]"}
     handed_in = {"ada": answered(course, lesson), "half": answered(course, lesson, half)}
