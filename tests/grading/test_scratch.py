@@ -96,7 +96,7 @@ def test_what_a_killed_grader_left_is_swept(temporary, kind):
     killed.wait()
     started.unlink()
     left = list(temporary.iterdir())
-    assert len(left) == (1 if kind == "bwrap" else 2)
+    assert left and all((path / ".owner").exists() for path in left)
     while scratch.sweep() or any(path.exists() for path in left):  # its children end a moment after it
         assert time.monotonic() < deadline
         time.sleep(0.05)

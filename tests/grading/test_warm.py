@@ -6,6 +6,7 @@ Every attack here is bounded in number, size and time, so that it is harmless wh
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import time
 from pathlib import Path
@@ -353,6 +354,32 @@ def test_forged_events_are_dropped_or_harmless(shell: Shell):
 
 
 # --- what it leaves behind -------------------------------------------------------------------------------------------
+
+
+def test_kernels_side_by_side_share_no_socket(warm: WarmParent):
+    """Names of abstract sockets and ports belong to a network namespace, not to a process."""
+    listen = """
+import socket
+for family, address in ((socket.AF_UNIX, "\\0note"), (socket.AF_INET, ("127.0.0.1", 50_001))):
+    kept = globals().setdefault("kept", [])
+    kept.append(socket.socket(family))
+    kept[-1].bind(address)
+    kept[-1].listen()
+"""
+    reach = """
+import socket
+for family, address in ((socket.AF_UNIX, "\\0note"), (socket.AF_INET, ("127.0.0.1", 50_001))):
+    with socket.socket(family) as caller:
+        print(caller.connect_ex(address))
+"""
+    first, second = kernel_with(warm), kernel_with(warm)
+    try:
+        assert first.text(listen) == "" and first.text(reach) == "0\n0\n"  # a kernel reaches itself
+        assert second.text(reach) == f"{errno.ECONNREFUSED}\n{errno.ECONNREFUSED}\n"
+        assert second.text(listen) == ""
+    finally:
+        first.kernel.close()
+        second.kernel.close()
 
 
 def test_nothing_survives_a_kernel(warm: WarmParent):
