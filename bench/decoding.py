@@ -63,8 +63,7 @@ def main() -> None:
     parser.add_argument("--new", type=int, default=256, help="new tokens")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    with torch.no_grad():
-        seconds = measure(contenders(options.new), options.rounds)
+    seconds = measure(contenders(options.new), options.rounds)
     baseline = next(iter(seconds.values()))
     table = Table(title=f"{options.new} tokens after {PROMPT}, greedy, one thread, median of {options.rounds}")
     for column in ("contender", "seconds", "tokens a second", "times Hugging Face"):
