@@ -790,7 +790,8 @@ def _drawn(logits: Tensor, temperature: float, k: int, p: float) -> Tensor:
     probabilities, order = (logits / temperature).softmax(-1).sort(descending=True)
     probabilities[k or len(logits) :] = 0
     probabilities /= probabilities.sum()
-    probabilities[probabilities.cumsum(-1) - probabilities >= p] = 0
+    if p < 1:  # the running sum may reach 1, rounded, before the last token
+        probabilities[probabilities.cumsum(-1) - probabilities >= p] = 0
     return torch.zeros_like(logits).scatter(0, order, probabilities / probabilities.sum())
 
 

@@ -192,6 +192,28 @@ def test_expect_and_expect_raises():
         expect_raises(ValueError, int, "3", hint="h")
 
 
+def test_another_exception_than_the_expected_one_is_shown_below_the_hint():
+    wrong = failure(expect_raises, ValueError, [].pop, hint="h")
+    assert (wrong.hint, wrong.detail) == ("h", "no ValueError; got IndexError: pop from empty list")
+    expect_raises(LookupError, [].pop, hint="h")  # a class of its own, or one above it
+
+    class Remote(Exception):  # as an exception of student code arrives in the grader
+        remote_name = "Full"
+
+    def remote():
+        raise Remote("no room")
+
+    def stub():
+        raise NotImplementedError
+
+    assert failure(expect_raises, ValueError, remote, hint="h").detail == "no ValueError; got Full: no room"
+    Remote.remote_name = "SubmissionLost"
+    with pytest.raises(Remote):
+        expect_raises(ValueError, remote, hint="h")
+    with pytest.raises(CheckFailed, match="not written yet"), exercise("stub", points=1):
+        expect_raises(ValueError, stub, hint="h")
+
+
 def test_from_scratch_reads_names_not_text():
     def honest(x):
         """Not torch.softmax."""

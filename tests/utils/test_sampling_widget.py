@@ -33,6 +33,11 @@ def test_the_knobs_keep_what_they_should(knobs, expected):
     torch.testing.assert_close(drawn, torch.tensor(expected, dtype=torch.float32)[order], rtol=0, atol=1e-6)
 
 
+def test_a_share_of_1_keeps_every_token():
+    logits = 2 * torch.randn(50, 5000)
+    assert all((widgets._drawn(row, 1.0, 0, 1.0) > 0).all() for row in logits)
+
+
 def test_the_sliders_move_the_table():
     ipywidgets = pytest.importorskip("ipywidgets")
     temperature, k, p, answer = widgets._mixer(ipywidgets, LABELS, LOGITS, (1.0, 0, 1.0)).children
