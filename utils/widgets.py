@@ -20,6 +20,7 @@ from utils.display import in_notebook, show_html
 __all__ = [
     "explore_alignment",
     "explore_attention",
+    "explore_cache",
     "explore_gates",
     "explore_masked",
     "explore_neighbours",
@@ -780,6 +781,90 @@ def _circle(i: int, query: Sequence[float], key: Sequence[float], longest: float
         f"{hand(key, '#E69F00', DASHED)}"
         f'<text x="{x}" y="114" text-anchor="middle" font-size="12" fill="currentColor">pair {i}</text>'
     )
+
+
+# --- the size of a cache ---------------------------------------------------------------------------------------------
+
+CACHE_KINDS = ("MHA", "GQA", "MQA", "MLA")
+CACHE_SIZES = {"n_layers": 32, "n_heads": 32, "d_head": 128, "n_kv_heads": 8, "d_latent": 512, "d_rope": 64}
+STILL_LENGTHS = (2**10, 2**13, 2**17)
+Elements = Callable[..., int]
+
+
+def explore_cache(elements: Elements, *, length: int = 2**13) -> None:
+    """Choose a model's sizes and a text's length, and see how large its cache is with each attention.
+
+    ``elements(kind, n_layers, n_heads, d_head, n_kv_heads, d_latent, d_rope)`` is how many numbers of a token are kept,
+    for the kinds in `CACHE_KINDS`; a number takes two bytes. `length` is a power of two, from 2⁸ to 2²⁰. The still
+    picture shows `CACHE_SIZES` at several lengths.
+    """
+    if length not in [2**power for power in range(8, 21)]:
+        raise ValueError(f"length must be a power of two from 2**8 to 2**20, not {length}")
+    sizes = {n: _cache_sizes(elements, CACHE_SIZES, n) for n in STILL_LENGTHS}
+    still = "".join(_caches_as_html(found, _cache_caption(CACHE_SIZES, n)) for n, found in sizes.items())
+    lines = [_cache_caption(CACHE_SIZES, STILL_LENGTHS[0]).split(":")[0]]
+    lines += [
+        f"{n:>7,} tokens: " + ", ".join(f"{kind} {_gib(size)}" for kind, size in found.items())
+        for n, found in sizes.items()
+    ]
+    _show(lambda ipywidgets: _cache_panel(ipywidgets, elements, length), still, "\n".join(lines))
+
+
+def _cache_sizes(elements: Elements, sizes: Mapping[str, int], length: int) -> dict[str, float]:
+    """The bytes of the cache of one text, by kind."""
+    return {kind: 2 * length * elements(kind, **sizes) for kind in CACHE_KINDS}
+
+
+def _cache_caption(sizes: Mapping[str, int], length: int) -> str:
+    return (
+        f"{sizes['n_layers']} layers, {sizes['n_heads']} heads of {sizes['d_head']}, {sizes['n_kv_heads']} key heads, "
+        f"latent {sizes['d_latent']} + {sizes['d_rope']}: {length:,} tokens"
+    )
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:.2f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"
+
+
+def _cache_panel(ipywidgets, elements: Elements, length: int):
+    """The live widget: a slider for each size that matters, and the bars below."""
+    wide = {"description_width": "9em"}
+    layers = ipywidgets.IntSlider(value=CACHE_SIZES["n_layers"], min=1, max=128, description="layers", style=wide)
+    heads = ipywidgets.SelectionSlider(
+        options=[2**i for i in range(8)], value=CACHE_SIZES["n_heads"], description="heads of 128", style=wide
+    )
+    groups = ipywidgets.SelectionSlider(
+        options=[2**i for i in range(8)], value=CACHE_SIZES["n_kv_heads"], description="key heads (GQA)", style=wide
+    )
+    latent = ipywidgets.IntSlider(
+        value=CACHE_SIZES["d_latent"], min=64, max=2048, step=64, description="latent (MLA)", style=wide
+    )
+    tokens = ipywidgets.SelectionSlider(
+        options=[2**i for i in range(8, 21)], value=length, description="tokens", style=wide
+    )
+    sliders, answer = [layers, heads, groups, latent, tokens], ipywidgets.HTML()
+
+    def draw(change=None):
+        shared = min(groups.value, heads.value)  # no more key heads than heads
+        sizes = CACHE_SIZES | {"n_layers": layers.value, "n_heads": heads.value, "n_kv_heads": shared}
+        sizes["d_latent"] = latent.value
+        found = _cache_sizes(elements, sizes, tokens.value)
+        answer.value = _caches_as_html(found, _cache_caption(sizes, tokens.value))
+
+    for slider in sliders:
+        slider.observe(draw, names="value")
+    draw()
+    return ipywidgets.VBox([*sliders, answer])
+
+
+def _caches_as_html(sizes: Mapping[str, float], caption: str) -> str:
+    largest = max(sizes.values())
+    rows = "".join(
+        f"<tr><td style='text-align:left'>{kind}</td><td style='text-align:right'>{_gib(size)}</td>"
+        f"<td style='text-align:left; color:#0072B2'>{_bar(size / largest)}</td></tr>"
+        for kind, size in sizes.items()
+    )
+    return f"<table><caption><b>{html.escape(caption)}</b></caption>{rows}</table>"
 
 
 # --- sampling --------------------------------------------------------------------------------------------------------
