@@ -36,6 +36,7 @@ __all__ = [
     "expect_close",
     "expect_equal",
     "expect_from_scratch",
+    "expect_not_raises",
     "expect_raises",
     "gradients",
     "place",
@@ -212,6 +213,15 @@ def expect_raises(error: type[Exception], fn: Callable, *args: Any, hint: str) -
     else:
         got = describe(result)
     raise CheckFailed(hint, f"no {error.__name__}; got {got}")
+
+
+def expect_not_raises(error: type[Exception], fn: Callable, *args: Any, hint: str) -> Any:
+    """``fn(*args)``; fail with `hint` where that raises `error`, and let any other exception through."""
+    _count()
+    try:
+        return fn(*args)
+    except error as raised:
+        raise CheckFailed(hint, f"got {getattr(raised, 'remote_name', type(raised).__name__)}: {raised}") from None
 
 
 def expect_from_scratch(fn: Any, *forbidden: str) -> None:

@@ -18,6 +18,7 @@ from utils.checks import (
     expect_close,
     expect_equal,
     expect_from_scratch,
+    expect_not_raises,
     expect_raises,
     gradients,
     place,
@@ -212,6 +213,14 @@ def test_another_exception_than_the_expected_one_is_shown_below_the_hint():
         expect_raises(ValueError, remote, hint="h")
     with pytest.raises(CheckFailed, match="not written yet"), exercise("stub", points=1):
         expect_raises(ValueError, stub, hint="h")
+
+
+def test_what_must_not_raise_is_returned():
+    assert expect_not_raises(ValueError, int, "3", hint="h") == 3
+    wrong = failure(expect_not_raises, LookupError, [].pop, hint="h")
+    assert (wrong.hint, wrong.detail) == ("h", "got IndexError: pop from empty list")
+    with pytest.raises(ValueError):
+        expect_not_raises(LookupError, int, "x", hint="h")
 
 
 def test_from_scratch_reads_names_not_text():
