@@ -72,10 +72,11 @@ def _enter_namespaces() -> None:
 
 
 def _seal(scratch: str, scratch_mb: int, writable: list[str]) -> None:
-    """Own /proc, own scratch folder, also behind the other writable paths, no more namespaces, no capabilities."""
+    """Own /proc, terminals and scratch folder, also behind the other writable paths; no namespaces, no capabilities."""
     _call("mount", b"none", b"/", None, _REC | _PRIVATE, None)
     Path("/proc/sys/user/max_user_namespaces").write_text("0")
     _call("mount", b"proc", b"/proc", b"proc", _RDONLY | _NOSUID | _NODEV | _NOEXEC, None)
+    _call("mount", b"devpts", b"/dev/pts", b"devpts", _NOSUID | _NOEXEC, b"newinstance,ptmxmode=0666,mode=620,max=16")
     size = f"size={scratch_mb}m,nr_inodes={scratch_mb * 64},mode=755".encode()
     _call("mount", b"tmpfs", scratch.encode(), b"tmpfs", _NOSUID | _NODEV, size)
     for path in writable:

@@ -196,6 +196,16 @@ def test_submissions_do_not_see_each_others_files_or_names(warm: WarmParent):
     third.kernel.close()
 
 
+def test_submissions_do_not_see_each_others_terminals(warm: WarmParent):
+    first, second = kernel_with(warm), kernel_with(warm)
+    first.text("import os\nours, theirs = os.openpty()")
+    assert "0" in first.value("os.listdir('/dev/pts')")
+    assert second.value("__import__('os').listdir('/dev/pts')") == ["ptmx"]
+    assert second.text("!tty").startswith("/dev/pts/")
+    first.kernel.close()
+    second.kernel.close()
+
+
 def test_abstract_sockets_and_shared_memory_do_not_outlive_a_kernel(warm: WarmParent):
     first = kernel_with(warm)
     first.text("import socket\ns = socket.socket(socket.AF_UNIX)\ns.bind('\\0mine')\ns.listen()")
