@@ -1662,7 +1662,7 @@ def span_corruption(ids, spans, first_sentinel):
 # --- families --------------------------------------------------------------------------------------------------------
 
 
-@wrong("encoders see to the left only", says="encoder-only, sees")
+@wrong("encoders see to the left only", says="sees: each choice belongs to one family")
 def families():
     return {
         "encoder-only": {"sees": "left", "learns": "hidden words", "for": "understand", "known": "BERT"},

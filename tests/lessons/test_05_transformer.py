@@ -128,7 +128,7 @@ def test_what_a_stack_does_to_gradients_and_words(lesson):
     for norm in ("pre", "post"):
         for residuals in (True, False):
             gradient, _ = stacks[norm, residuals]
-            assert max(gradient) / min(gradient) < 22
+            assert max(gradient) / min(gradient) < 10
     assert stacks["none", True][0][0] / stacks["none", True][0][-1] > 3e5
     assert stacks["none", False][0][0] / stacks["none", False][0][-1] < 1e-4
     for norm in ("pre", "post", "none"):
@@ -155,14 +155,15 @@ def test_the_operations_are_those_that_pytorch_counts(lesson, b, length, d, h):
         assert operations > 0 and moved > 0
 
 
-def test_the_shares_in_the_text_are_those_of_the_table(lesson, shown):
+def test_the_shares_in_the_text_are_those_of_the_table(lesson):
     steps = lesson["block_steps"](16, 64, 256, 8)
     outside = [[row[i] for row in steps if row[0] != "products"] for i in (1, 2)]
     shares = [sum(part) / sum(row[i] for row in steps) for i, part in enumerate(outside, start=1)]
     text = "\n".join(cell.source for cell in parsed(LESSON).cells if cell.kind == "markdown")
-    said = re.search(r"What is not a product is ([\d.]+) % of the\s+operations and (\d+) % of the\s+bytes", text)
+    said = re.search(r"What is not a product is ([\d.]+) % of the\s+operations and nearly half of the\s+bytes", text)
     assert said, "the text names both shares"
-    assert [float(share) for share in said.groups()] == pytest.approx([100 * share for share in shares], abs=0.51)
+    assert float(said[1]) == pytest.approx(100 * shares[0], abs=0.06)
+    assert 0.45 < shares[1] < 0.5
 
 
 def test_the_base_model_of_the_paper(lesson, shown):
