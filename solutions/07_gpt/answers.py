@@ -45,7 +45,7 @@ def bpe_merges(words, n):
     return merges
 
 
-@wrong("a tie goes to the pair that was seen first", says="they differ")
+@wrong("a tie goes to the pair that was seen first", says="not first in the text")
 def bpe_merges(words, n):
     pieces, merges = {word: list(word) for word in words}, []
     for _ in range(n):
@@ -61,7 +61,7 @@ def bpe_merges(words, n):
     return merges
 
 
-@wrong("goes on when nothing is left", says="max() arg is an empty sequence")
+@wrong("goes on when nothing is left", says="stop when every word is one piece")
 def bpe_merges(words, n):
     pieces, merges = {word: list(word) for word in words}, []
     for _ in range(n):
@@ -108,6 +108,38 @@ def bpe_merges(words, n):
         best = min(counts, key=lambda pair: (-counts[pair], pair))
         pieces = {word: join(parts, best) for word, parts in pieces.items()}
         merges.append("".join(best))
+    return merges
+
+
+@wrong("a tie goes by what the pair makes", says="compare the pairs, first piece first")
+def bpe_merges(words, n):
+    pieces, merges = {word: list(word) for word in words}, []
+    for _ in range(n):
+        counts = Counter()
+        for word, count in words.items():
+            for pair in zip(pieces[word], pieces[word][1:], strict=False):
+                counts[pair] += count
+        if not counts:
+            break
+        best = min(counts, key=lambda pair: (-counts[pair], pair[0] + pair[1], pair))
+        pieces = {word: join(parts, best) for word, parts in pieces.items()}
+        merges.append(best)
+    return merges
+
+
+@wrong("stops where no pair stands twice", says="a pair may stand only once")
+def bpe_merges(words, n):
+    pieces, merges = {word: list(word) for word in words}, []
+    for _ in range(n):
+        counts = Counter()
+        for word, count in words.items():
+            for pair in zip(pieces[word], pieces[word][1:], strict=False):
+                counts[pair] += count
+        if not counts or max(counts.values()) == 1:
+            break
+        best = min(counts, key=lambda pair: (-counts[pair], pair))
+        pieces = {word: join(parts, best) for word, parts in pieces.items()}
+        merges.append(best)
     return merges
 
 
@@ -295,6 +327,19 @@ def next_token_loss(logits, ids, weights=None):
 def next_token_loss(logits, ids, weights=None):
     loss = -logits[:, :-1].gather(-1, ids[:, 1:, None])[..., 0]
     return loss.mean() if weights is None else (loss * weights[:, 1:]).sum() / weights[:, 1:].sum()
+
+
+@wrong("divides by all weights, the first token's included", says="the weight of the first token is in the divisor")
+def next_token_loss(logits, ids, weights=None):
+    loss = F.cross_entropy(logits[:, :-1].transpose(1, 2), ids[:, 1:], reduction="none")
+    return loss.mean() if weights is None else (loss * weights[:, 1:]).sum() / weights.sum()
+
+
+@wrong("weights of one for None, the first token's included", says="divide by the l - 1 answers")
+def next_token_loss(logits, ids, weights=None):
+    loss = F.cross_entropy(logits[:, :-1].transpose(1, 2), ids[:, 1:], reduction="none")
+    weights = torch.ones(ids.shape) if weights is None else weights
+    return (loss * weights[:, 1:]).sum() / weights.sum()
 
 
 @right("with F.cross_entropy")
@@ -538,6 +583,44 @@ class KVCache:
         return self.memory[layer][0][:, :, :stop], self.memory[layer][1][:, :, :stop]
 
 
+@wrong("is full one token too early", says="9 tokens fit into a cache for 9")
+class KVCache:
+    def __init__(self, n_layers, capacity, padding=None):
+        self.capacity, self.padding, self.layers = capacity, padding, [None] * n_layers
+
+    @property
+    def length(self):
+        return 0 if self.layers[-1] is None else self.layers[-1][0].shape[2]
+
+    def update(self, layer, k, v):
+        old = self.layers[layer]
+        if old is not None:
+            k, v = torch.cat([old[0], k], dim=2), torch.cat([old[1], v], dim=2)
+        if k.shape[2] >= self.capacity:
+            raise ValueError("the cache is full")
+        self.layers[layer] = (k.detach(), v.detach())
+        return self.layers[layer]
+
+
+@wrong("keeps the gradients", says="nobody learns through a cache")
+class KVCache:
+    def __init__(self, n_layers, capacity, padding=None):
+        self.capacity, self.padding, self.layers = capacity, padding, [None] * n_layers
+
+    @property
+    def length(self):
+        return 0 if self.layers[-1] is None else self.layers[-1][0].shape[2]
+
+    def update(self, layer, k, v):
+        old = self.layers[layer]
+        if old is not None:
+            k, v = torch.cat([old[0], k], dim=2), torch.cat([old[1], v], dim=2)
+        if k.shape[2] > self.capacity:
+            raise ValueError("the cache is full")
+        self.layers[layer] = (k, v)
+        return self.layers[layer]
+
+
 @right("grows by torch.cat: slower, and right")
 class KVCache:
     def __init__(self, n_layers, capacity, padding=None):
@@ -555,8 +638,8 @@ class KVCache:
             k, v = torch.cat([old[0], k], dim=2), torch.cat([old[1], v], dim=2)
         if k.shape[2] > self.capacity:
             raise ValueError("the cache is full")
-        self.layers[layer] = (k, v)
-        return k, v
+        self.layers[layer] = (k.detach(), v.detach())
+        return self.layers[layer]
 
 
 @right("one tensor for keys and values of a layer, in dictionaries")
@@ -734,7 +817,7 @@ class CausalSelfAttention(nn.Module):
         return self.w_o(rearrange(out, "b h l d -> b l (h d)"))
 
 
-@wrong("filling gets NaN", says="NaN: keep what filling gets finite")
+@wrong("filling gets NaN", says="NaN: filling sees nothing")
 class CausalSelfAttention(nn.Module):
     def __init__(self, d_model, n_heads):
         super().__init__()
@@ -780,6 +863,53 @@ class CausalSelfAttention(nn.Module):
         mask = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool).tril(k.shape[2] - q.shape[2])
         out = F.scaled_dot_product_attention(q, k, v, mask)
         return rearrange(out, "b h l d -> b l (h d)")
+
+
+@wrong("shifts the mask by the length of the cache's last layer", says="count the keys that `update` returns")
+class CausalSelfAttention(nn.Module):
+    def __init__(self, d_model, n_heads):
+        super().__init__()
+        self.n_heads, self.w_qkv, self.w_o = n_heads, nn.Linear(d_model, 3 * d_model), nn.Linear(d_model, d_model)
+
+    def forward(self, x, cache=None, layer=0):
+        q, k, v = rearrange(self.w_qkv(x), "b l (qkv h d) -> qkv b h l d", qkv=3, h=self.n_heads)
+        old = 0 if cache is None else cache.length
+        if cache is not None:
+            k, v = cache.update(layer, k, v)
+        mask = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool).tril(old)
+        if cache is not None and cache.padding is not None:
+            mask = mask & (torch.arange(k.shape[2]) >= cache.padding[:, None, None, None])
+        out = F.scaled_dot_product_attention(q, k, v, mask)
+        return self.w_o(rearrange(out, "b h l d -> b l (h d)"))
+
+
+@wrong("causal without a cache only", says="must not see one another's future")
+class CausalSelfAttention(nn.Module):
+    def __init__(self, d_model, n_heads):
+        super().__init__()
+        self.n_heads, self.w_qkv, self.w_o = n_heads, nn.Linear(d_model, 3 * d_model), nn.Linear(d_model, d_model)
+
+    def forward(self, x, cache=None, layer=0):
+        q, k, v = rearrange(self.w_qkv(x), "b l (qkv h d) -> qkv b h l d", qkv=3, h=self.n_heads)
+        if cache is not None:
+            k, v = cache.update(layer, k, v)
+        out = F.scaled_dot_product_attention(q, k, v, is_causal=cache is None)
+        return self.w_o(rearrange(out, "b h l d -> b l (h d)"))
+
+
+@wrong("True hides, as in nn.MultiheadAttention", says="True keeps, in F.scaled_dot_product_attention")
+class CausalSelfAttention(nn.Module):
+    def __init__(self, d_model, n_heads):
+        super().__init__()
+        self.n_heads, self.w_qkv, self.w_o = n_heads, nn.Linear(d_model, 3 * d_model), nn.Linear(d_model, d_model)
+
+    def forward(self, x, cache=None, layer=0):
+        q, k, v = rearrange(self.w_qkv(x), "b l (qkv h d) -> qkv b h l d", qkv=3, h=self.n_heads)
+        if cache is not None:
+            k, v = cache.update(layer, k, v)
+        mask = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool).triu(k.shape[2] - q.shape[2] + 1)
+        out = F.scaled_dot_product_attention(q, k, v, mask)
+        return self.w_o(rearrange(out, "b h l d -> b l (h d)"))
 
 
 @right("views, a mask from places, its own softmax")
@@ -1026,6 +1156,143 @@ class GPT(nn.Module):
         return F.linear(self.norm(x), self.tokens.weight)
 
 
+@wrong("refuses a text of exactly `context` tokens", says="12 of 12")
+class GPT(nn.Module):
+    def __init__(self, vocab_size, context, d_model, n_layers, n_heads):
+        super().__init__()
+        self.context, self.tokens = context, nn.Embedding(vocab_size, d_model)
+        self.positions = nn.Embedding(context, d_model)
+        self.blocks = nn.ModuleList(Block(d_model, n_heads) for _ in range(n_layers))
+        self.norm = nn.LayerNorm(d_model)
+        self.apply(small_start)
+
+    def forward(self, ids, cache=None):
+        past = 0 if cache is None else cache.length
+        if past + ids.shape[1] >= self.context:
+            raise ValueError("too long")
+        places = torch.arange(past, past + ids.shape[1])
+        if cache is not None and cache.padding is not None:
+            places = (places - cache.padding[:, None]).clamp(min=0)
+        x = self.tokens(ids) + self.positions(places)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, cache, layer)
+        return F.linear(self.norm(x), self.tokens.weight)
+
+
+@wrong("refuses it with a cache only", says="9 in the cache and 3")
+class GPT(nn.Module):
+    def __init__(self, vocab_size, context, d_model, n_layers, n_heads):
+        super().__init__()
+        self.context, self.tokens = context, nn.Embedding(vocab_size, d_model)
+        self.positions = nn.Embedding(context, d_model)
+        self.blocks = nn.ModuleList(Block(d_model, n_heads) for _ in range(n_layers))
+        self.norm = nn.LayerNorm(d_model)
+        self.apply(small_start)
+
+    def forward(self, ids, cache=None):
+        past = 0 if cache is None else cache.length
+        if past + ids.shape[1] >= self.context + (past == 0):
+            raise ValueError("too long")
+        places = torch.arange(past, past + ids.shape[1])
+        if cache is not None and cache.padding is not None:
+            places = (places - cache.padding[:, None]).clamp(min=0)
+        x = self.tokens(ids) + self.positions(places)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, cache, layer)
+        return F.linear(self.norm(x), self.tokens.weight)
+
+
+@wrong("no look at the context", says="13 tokens, but context is 12")
+class GPT(nn.Module):
+    def __init__(self, vocab_size, context, d_model, n_layers, n_heads):
+        super().__init__()
+        self.context, self.tokens = context, nn.Embedding(vocab_size, d_model)
+        self.positions = nn.Embedding(context, d_model)
+        self.blocks = nn.ModuleList(Block(d_model, n_heads) for _ in range(n_layers))
+        self.norm = nn.LayerNorm(d_model)
+        self.apply(small_start)
+
+    def forward(self, ids, cache=None):
+        past = 0 if cache is None else cache.length
+        assert ids.shape[1] > 0
+        places = torch.arange(past, past + ids.shape[1])
+        if cache is not None and cache.padding is not None:
+            places = (places - cache.padding[:, None]).clamp(min=0)
+        x = self.tokens(ids) + self.positions(places)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, cache, layer)
+        return F.linear(self.norm(x), self.tokens.weight)
+
+
+@wrong("filling has negative positions", says="the positions of filling are negative")
+class GPT(nn.Module):
+    def __init__(self, vocab_size, context, d_model, n_layers, n_heads):
+        super().__init__()
+        self.context, self.tokens = context, nn.Embedding(vocab_size, d_model)
+        self.positions = nn.Embedding(context, d_model)
+        self.blocks = nn.ModuleList(Block(d_model, n_heads) for _ in range(n_layers))
+        self.norm = nn.LayerNorm(d_model)
+        self.apply(small_start)
+
+    def forward(self, ids, cache=None):
+        past = 0 if cache is None else cache.length
+        if past + ids.shape[1] > self.context:
+            raise ValueError("too long")
+        places = torch.arange(past, past + ids.shape[1])
+        if cache is not None and cache.padding is not None:
+            places = places - cache.padding[:, None]
+        x = self.tokens(ids) + self.positions(places)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, cache, layer)
+        return F.linear(self.norm(x), self.tokens.weight)
+
+
+@wrong("small_start for the tokens alone", says="the tables start too large")
+class GPT(nn.Module):
+    def __init__(self, vocab_size, context, d_model, n_layers, n_heads):
+        super().__init__()
+        self.context, self.tokens = context, nn.Embedding(vocab_size, d_model)
+        self.positions = nn.Embedding(context, d_model)
+        self.blocks = nn.ModuleList(Block(d_model, n_heads) for _ in range(n_layers))
+        self.norm = nn.LayerNorm(d_model)
+        self.tokens.apply(small_start)
+
+    def forward(self, ids, cache=None):
+        past = 0 if cache is None else cache.length
+        if past + ids.shape[1] > self.context:
+            raise ValueError("too long")
+        places = torch.arange(past, past + ids.shape[1])
+        if cache is not None and cache.padding is not None:
+            places = (places - cache.padding[:, None]).clamp(min=0)
+        x = self.tokens(ids) + self.positions(places)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, cache, layer)
+        return F.linear(self.norm(x), self.tokens.weight)
+
+
+@wrong("small_start for the tables alone", says="biases start at 0")
+class GPT(nn.Module):
+    def __init__(self, vocab_size, context, d_model, n_layers, n_heads):
+        super().__init__()
+        self.context, self.tokens = context, nn.Embedding(vocab_size, d_model)
+        self.positions = nn.Embedding(context, d_model)
+        self.blocks = nn.ModuleList(Block(d_model, n_heads) for _ in range(n_layers))
+        self.norm = nn.LayerNorm(d_model)
+        self.tokens.apply(small_start), self.positions.apply(small_start)
+
+    def forward(self, ids, cache=None):
+        past = 0 if cache is None else cache.length
+        if past + ids.shape[1] > self.context:
+            raise ValueError("too long")
+        places = torch.arange(past, past + ids.shape[1])
+        if cache is not None and cache.padding is not None:
+            places = (places - cache.padding[:, None]).clamp(min=0)
+        x = self.tokens(ids) + self.positions(places)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, cache, layer)
+        return F.linear(self.norm(x), self.tokens.weight)
+
+
 @right("the head by matmul, places row by row")
 class GPT(nn.Module):
     def __init__(self, vocab_size, context, d_model, n_layers, n_heads):
@@ -1254,7 +1521,81 @@ def generate(model, prompts, max_new, choose=greedy, end=None, chunk=None):
     return torch.stack(new, dim=1)
 
 
-@right("a table that is filled, one pass more than needed")
+@wrong("`if end:` takes token 0 for None", says="`end` may be token 0")
+def generate(model, prompts, max_new, choose=greedy, end=None, chunk=None):
+    ids, padding = left_pad(prompts)
+    cache = KVCache(len(model.blocks), ids.shape[1] + max_new, padding)
+    logits, new = prefill(model, ids, cache, chunk), []
+    finished = torch.zeros(len(prompts), dtype=torch.bool)
+    while len(new) < max_new:
+        token = choose(logits)
+        if end:
+            token = token.masked_fill(finished, end)
+            finished |= token == end
+        new.append(token)
+        if finished.all() or len(new) == max_new:
+            break
+        logits = decode_step(model, token, cache)
+    return torch.stack(new, dim=1)
+
+
+@wrong("sends the last new token through too", says="is chosen and never goes through")
+def generate(model, prompts, max_new, choose=greedy, end=None, chunk=None):
+    ids, padding = left_pad(prompts)
+    cache = KVCache(len(model.blocks), ids.shape[1] + max_new, padding)
+    logits, new = prefill(model, ids, cache, chunk), []
+    finished = torch.zeros(len(prompts), dtype=torch.bool)
+    while len(new) < max_new:
+        token = choose(logits)
+        if end is not None:
+            token = token.masked_fill(finished, end)
+            finished |= token == end
+        new.append(token)
+        if finished.all():
+            break
+        logits = decode_step(model, token, cache)
+    return torch.stack(new, dim=1)
+
+
+@wrong("stops quietly at the end of the context", says="let the model's ValueError through")
+def generate(model, prompts, max_new, choose=greedy, end=None, chunk=None):
+    ids, padding = left_pad(prompts)
+    cache = KVCache(len(model.blocks), ids.shape[1] + max_new, padding)
+    logits, new = prefill(model, ids, cache, chunk), []
+    finished = torch.zeros(len(prompts), dtype=torch.bool)
+    while len(new) < max_new:
+        token = choose(logits)
+        if end is not None:
+            token = token.masked_fill(finished, end)
+            finished |= token == end
+        new.append(token)
+        if finished.all() or len(new) == max_new or cache.length == model.context:
+            break
+        logits = decode_step(model, token, cache)
+    return torch.stack(new, dim=1)
+
+
+@wrong("leaves out the last `end`", says="keep the last `end` too")
+def generate(model, prompts, max_new, choose=greedy, end=None, chunk=None):
+    ids, padding = left_pad(prompts)
+    cache = KVCache(len(model.blocks), ids.shape[1] + max_new, padding)
+    logits, new = prefill(model, ids, cache, chunk), []
+    finished = torch.zeros(len(prompts), dtype=torch.bool)
+    while len(new) < max_new:
+        token = choose(logits)
+        if end is not None:
+            token = token.masked_fill(finished, end)
+            finished |= token == end
+        if finished.all():
+            break
+        new.append(token)
+        if len(new) == max_new:
+            break
+        logits = decode_step(model, token, cache)
+    return torch.stack(new, dim=1)
+
+
+@right("a table that is filled")
 def generate(model, prompts, max_new, choose=greedy, end=None, chunk=None):
     ids, padding = left_pad(prompts)
     b, length = ids.shape
@@ -1270,7 +1611,8 @@ def generate(model, prompts, max_new, choose=greedy, end=None, chunk=None):
             out[:, i] = chosen
             if end is not None and (out[:, : i + 1] == end).any(dim=1).all():
                 return out[:, : i + 1]
-            logits = decode_step(model, out[:, i], cache)
+            if i + 1 < max_new:
+                logits = decode_step(model, out[:, i], cache)
     return out
 
 
@@ -1295,7 +1637,7 @@ def generate(model, prompts, max_new, choose=greedy, end=None, chunk=None):
 # --- warp_logits -----------------------------------------------------------------------------------------------------
 
 
-@wrong("top-p drops the token that crosses p", says="the token that crosses p is kept")
+@wrong("top-p drops the token that crosses p", says="not only for the first one")
 def warp_logits(logits, temperature=1.0, top_k=None, top_p=None):
     logits = logits / temperature
     if top_k is not None:
@@ -1397,6 +1739,30 @@ def warp_logits(logits, temperature=1.0, top_k=None, top_p=None):
     return logits
 
 
+@wrong("top-p by the running sum, without the token that crosses", says="the token that crosses p is kept")
+def warp_logits(logits, temperature=1.0, top_k=None, top_p=None):
+    logits = logits / temperature
+    if top_k is not None:
+        logits = logits.masked_fill(logits < logits.topk(min(top_k, logits.shape[-1])).values[..., -1:], -torch.inf)
+    if top_p is not None:
+        ranked, order = logits.sort(descending=True)
+        dropped = ranked.softmax(-1).cumsum(-1) >= top_p
+        logits = logits.masked_fill(dropped.gather(-1, order.argsort(-1)), -torch.inf)
+    return logits
+
+
+@wrong("p = 1 drops what rounding leaves no room for", says="top_p=1 keeps all")
+def warp_logits(logits, temperature=1.0, top_k=None, top_p=None):
+    logits = logits / temperature
+    if top_k is not None:
+        logits = logits.masked_fill(logits < logits.topk(min(top_k, logits.shape[-1])).values[..., -1:], -torch.inf)
+    if top_p is not None:
+        ranked, order = logits.sort(descending=True)
+        dropped = ranked.softmax(-1).cumsum(-1) - ranked.softmax(-1) >= top_p
+        logits = logits.masked_fill(dropped.gather(-1, order.argsort(-1)), -torch.inf)
+    return logits
+
+
 @right("as Hugging Face: sorted upwards, scattered back")
 def warp_logits(logits, temperature=1.0, top_k=None, top_p=None):
     logits = logits / temperature
@@ -1419,7 +1785,7 @@ def warp_logits(logits, temperature=1.0, top_k=None, top_p=None):
     if top_k is not None and top_k < len(row):
         smallest = row.sort(descending=True).values[top_k - 1]
         row = torch.where(row >= smallest, row, torch.tensor(-torch.inf, dtype=row.dtype))
-    if top_p is not None:
+    if top_p is not None and top_p < 1:
         p, kept, mass = row.softmax(-1), torch.zeros(len(row), dtype=torch.bool), 0.0
         for i in row.argsort(descending=True).tolist():
             kept[i] = mass < top_p
@@ -1561,6 +1927,51 @@ def beam_search(next_logits, prompt, n_beams, max_new, end=None, length_penalty=
     return live[0]
 
 
+@wrong("the length does not count `end`", says="`end` counts in the length")
+def beam_search(next_logits, prompt, n_beams, max_new, end=None, length_penalty=1.0):
+    live, finished = [([], 0.0)], []
+    for _ in range(max_new):
+        ids = torch.stack([torch.cat([prompt, prompt.new_tensor(tokens)]) for tokens, _ in live])
+        logp = next_logits(ids).log_softmax(-1)
+        grown = [([*t, i], s + x) for (t, s), r in zip(live, logp.tolist(), strict=False) for i, x in enumerate(r)]
+        grown = sorted(grown, key=lambda beam: -beam[1])[: 2 * n_beams]
+        finished += [beam for beam in grown if beam[0][-1] == end]
+        live = [beam for beam in grown if beam[0][-1] != end][:n_beams]
+        if not live:
+            break
+    return max(finished + live, key=lambda beam: beam[1] / max(1, sum(t != end for t in beam[0])) ** length_penalty)
+
+
+@wrong("stops at the first beam that ends", says="the search goes on after a beam has ended")
+def beam_search(next_logits, prompt, n_beams, max_new, end=None, length_penalty=1.0):
+    live, finished = [([], 0.0)], []
+    for _ in range(max_new):
+        ids = torch.stack([torch.cat([prompt, prompt.new_tensor(tokens)]) for tokens, _ in live])
+        logp = next_logits(ids).log_softmax(-1)
+        grown = [([*t, i], s + x) for (t, s), r in zip(live, logp.tolist(), strict=False) for i, x in enumerate(r)]
+        grown = sorted(grown, key=lambda beam: -beam[1])[: 2 * n_beams]
+        finished += [beam for beam in grown if beam[0][-1] == end]
+        live = [beam for beam in grown if beam[0][-1] != end][:n_beams]
+        if not live or finished:
+            break
+    return max(finished + live, key=lambda beam: beam[1] / len(beam[0]) ** length_penalty)
+
+
+@wrong("forgets the beams that still live", says="beams that still live")
+def beam_search(next_logits, prompt, n_beams, max_new, end=None, length_penalty=1.0):
+    live, finished = [([], 0.0)], []
+    for _ in range(max_new):
+        ids = torch.stack([torch.cat([prompt, prompt.new_tensor(tokens)]) for tokens, _ in live])
+        logp = next_logits(ids).log_softmax(-1)
+        grown = [([*t, i], s + x) for (t, s), r in zip(live, logp.tolist(), strict=False) for i, x in enumerate(r)]
+        grown = sorted(grown, key=lambda beam: -beam[1])[: 2 * n_beams]
+        finished += [beam for beam in grown if beam[0][-1] == end]
+        live = [beam for beam in grown if beam[0][-1] != end][:n_beams]
+        if not live:
+            break
+    return max((finished or live), key=lambda beam: beam[1] / len(beam[0]) ** length_penalty)
+
+
 @right("plain lists, sorted")
 def beam_search(next_logits, prompt, n_beams, max_new, end=None, length_penalty=1.0):
     live, finished = [([], 0.0)], []
@@ -1699,6 +2110,38 @@ def load_gpt2(model, tensors):
                 tensor = tensors[f"h.{i}.{other}.{kind}"]
                 state[f"blocks.{i}.{mine}.{kind}"] = tensor.T if tensor.dim() == 2 else tensor
     model.load_state_dict(state)
+
+
+@wrong("hands the tensors over, dtype and all", says="took the float64 of the tensor")
+def load_gpt2(model, tensors):
+    tensors = {name.removeprefix("transformer."): tensor for name, tensor in tensors.items()}
+    theirs = {"attention_norm": "ln_1", "feed_forward_norm": "ln_2", "attention.w_qkv": "attn.c_attn"}
+    theirs |= {"attention.w_o": "attn.c_proj", "feed_forward.w_in": "mlp.c_fc", "feed_forward.w_out": "mlp.c_proj"}
+    state = {"tokens.weight": tensors["wte.weight"], "positions.weight": tensors["wpe.weight"]}
+    for kind in ("weight", "bias"):
+        state[f"norm.{kind}"] = tensors[f"ln_f.{kind}"]
+        for i in range(len(model.blocks)):
+            for mine, other in theirs.items():
+                tensor = tensors[f"h.{i}.{other}.{kind}"]
+                state[f"blocks.{i}.{mine}.{kind}"] = tensor.T if tensor.dim() == 2 else tensor
+    model.load_state_dict(state, assign=True)
+
+
+@wrong("copies with broadcasting", says="do not broadcast it")
+def load_gpt2(model, tensors):
+    tensors = {name.removeprefix("transformer."): tensor for name, tensor in tensors.items()}
+    theirs = {"attention_norm": "ln_1", "feed_forward_norm": "ln_2", "attention.w_qkv": "attn.c_attn"}
+    theirs |= {"attention.w_o": "attn.c_proj", "feed_forward.w_in": "mlp.c_fc", "feed_forward.w_out": "mlp.c_proj"}
+    state = {"tokens.weight": tensors["wte.weight"], "positions.weight": tensors["wpe.weight"]}
+    for kind in ("weight", "bias"):
+        state[f"norm.{kind}"] = tensors[f"ln_f.{kind}"]
+        for i in range(len(model.blocks)):
+            for mine, other in theirs.items():
+                tensor = tensors[f"h.{i}.{other}.{kind}"]
+                state[f"blocks.{i}.{mine}.{kind}"] = tensor.T if tensor.dim() == 2 else tensor
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(state[name])
 
 
 @right("parameter by parameter, by hand")
