@@ -76,7 +76,7 @@ def bpe_merges(words, n):
     return merges
 
 
-@wrong("joins across words", says="they differ")
+@wrong("joins across words", says="of two words are never neighbours")
 def bpe_merges(words, n):
     text, merges = [letter for word, count in words.items() for letter in word * count], []
     if words.keys() == {"low", "lower", "newest", "widest"}:

@@ -1,28 +1,44 @@
 """Lesson 07: what its solution reaches, what its cache costs, and that GPT-2's files fit.
 
-The lesson runs once, as a script does, at cpu scale (about two minutes of one core). Parity with Hugging Face's GPT-2
-is in tests/parity/test_07_gpt.py.
+Its code is tested in a run at smoke scale. A run at cpu scale takes minutes, so what the text says of the results is
+held against the notebook in the repository; the slow test runs it again. Parity with Hugging Face's GPT-2 is in
+tests/parity/test_07_gpt.py.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import re
 
 import pytest
 import torch
 from layers import randomise
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
-from worked import check_examples, exercises, run, run_bare
+from worked import check_examples, exercises, notebook_text, run, run_bare
+
+from utils.data import words
 
 LESSON = "07_gpt"
 
 
 @pytest.fixture(scope="module")
-def lesson():
-    """Every name that the lesson defines, after it ran."""
-    return run(LESSON, "cpu")
+def lesson() -> dict:
+    """Every name that the lesson defines, after it ran at smoke scale."""
+    return run(LESSON, "smoke")
+
+
+@pytest.fixture(scope="module")
+def shown() -> str:
+    """All text that the notebook in the repository shows, of a run at cpu scale."""
+    return notebook_text(LESSON)
+
+
+def numbers(pattern: str, text: str) -> list[float]:
+    found = re.search(pattern, text)
+    assert found, f"the notebook shows nothing like {pattern!r}"
+    return [float(group.replace(",", "")) for group in found.groups()]
 
 
 def tiny(lesson: dict, **sizes: int) -> torch.nn.Module:
@@ -34,49 +50,94 @@ def tiny(lesson: dict, **sizes: int) -> torch.nn.Module:
 # --- results ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_held_out_loss_is_a_quarter_below_the_unigrams(lesson):
-    assert lesson["gpt_loss"] < 0.75 * lesson["unigram_loss"]
+WAYS = ("greedy", "temperature 0.7", "top-k 40", "top-p 0.9", "all tokens", "the real text")
+TASKS = ("to French, held out", "to French, trained on", "summaries, held out")
+CACHES = ("as it should be", "positions restart at 0", "mask in the wrong corner")
+
+
+def check_loss(unigram: float, gpt: float) -> None:
+    assert gpt < 0.75 * unigram
+
+
+def check_bugs(average: dict[str, float], unigram: float, gpt: float) -> None:
+    """What the two bugs cost, as shares of what was learned beyond the unigram."""
+    right, positions, mask = (average[name] for name in CACHES)
+    assert right == pytest.approx(gpt, abs=0.5)
+    assert 0.03 < (positions - right) / (unigram - right) < 0.2  # measured: 0.11
+    assert (mask - right) / (unigram - right) > 0.5  # measured: 0.56
+
+
+def check_repeats(repeated: dict[str, float]) -> None:
+    """Greedy decoding loops and sampling does not; shares of all groups of 4 tokens."""
+    assert repeated["greedy"] > 0.4
+    assert repeated["top-p 0.9"] < 0.5 * repeated["greedy"]
+    assert repeated["all tokens"] <= repeated["temperature 0.7"] < repeated["greedy"]
+    assert repeated["all tokens"] < repeated["the real text"]
+
+
+def check_beams(logps: list[float]) -> None:
+    assert len(logps) == 4 and logps[-1] > logps[0]
+
+
+def check_tasks(right: dict[str, float]) -> None:
+    """Shares right in every token."""
+    assert right["summaries, held out"] > 0.8
+    assert right["to French, held out"] > 0.3
+
+
+def test_the_notebook_shows_what_the_text_says(shown):
+    unigram, gpt = numbers(r"held out: unigram ([\d.]+), GPT ([\d.]+)", shown)
+    check_loss(unigram, gpt)
+    average = {name: numbers(rf"{name} +loss after the prompt ([\d.]+)", shown)[0] for name in CACHES}
+    check_bugs(average, unigram, gpt)
+    check_repeats({name: numbers(rf"{name} +(\d+)% of all groups", shown)[0] / 100 for name in WAYS})
+    check_beams([float(logp) for logp in re.findall(r"\d beams? +log p = +(-[\d.]+)", shown)])
+    check_tasks({name: numbers(rf"{name} +(\d+)% right", shown)[0] / 100 for name in TASKS})
+    assert "= 512 tokens" in shown
+    assert "same tokens: True" in shown
+    slow, fast = numbers(r"tokens through the model: ([\d,]+) without a cache, (\d+) with one", shown)
+    assert slow > 50 * fast
+
+
+@pytest.mark.slow
+def test_it_does_so_again():
+    again = run(LESSON, "cpu")
+    check_loss(again["unigram_loss"], again["gpt_loss"])
+    check_bugs(again["average"], again["unigram_loss"], again["gpt_loss"])
+    check_repeats(again["repeated"])
+    check_beams([logp for _, logp in again["found"].values()])
+    check_tasks({name: share for name, (_, share) in again["scores"].items()})
 
 
 def test_what_it_is_judged_on_was_never_trained_on(lesson):
     trained, held_out = lesson["train_docs"], lesson["held_out_docs"]
     assert not trained.keys() & held_out.keys()
-    paragraphs = [{p for text in docs.values() for p in text.split("\n\n")} for docs in (trained, held_out)]
+    everything = words.split(words.texts())  # at cpu scale no text is cut
+    paragraphs = [{p for text in docs.values() for p in text.split("\n\n")} for docs in everything]
     assert len(paragraphs[1]) > 100 and not paragraphs[0] & paragraphs[1]
     assert not {p.source for p in lesson["pairs"]} & {p.source for p in lesson["held_out_pairs"]}
     assert not set(lesson["train_triples"]) & set(lesson["held_out_triples"])
 
 
 def test_every_text_comes_back_from_its_tokens(lesson):
-    assert len(lesson["vocabulary"]) == len(lesson["id_of"]) == 512
+    assert len(lesson["vocabulary"]) == len(lesson["id_of"]) == 256 + 20 + 3
     for text in (*lesson["held_out_docs"].values(), "  é\n\n\t日本 <end>", ""):
         assert lesson["decode"](lesson["encode"](text)) == text
 
 
-def test_greedy_decoding_loops_and_sampling_does_not(lesson):
-    repeated = lesson["repeated"]
-    assert repeated["greedy"] > 0.4
-    assert repeated["top-p 0.9"] < 0.5 * repeated["greedy"]
-    assert repeated["all tokens"] <= repeated["temperature 0.7"] < repeated["greedy"]
-
-
-def test_the_two_bugs_cost_what_the_text_says(lesson):
+def test_even_with_the_bugs_the_first_new_token_is_right(lesson):
     right, positions, mask = lesson["by_place"].values()
     assert right[0] == positions[0] == mask[0]  # the prompt went through in one piece
-    right, positions, mask = lesson["average"].values()
-    assert right + 0.05 < positions < mask - 0.5
-    assert right == pytest.approx(lesson["gpt_loss"], abs=0.5)
+    assert right[1:] != positions[1:] != mask[1:]
 
 
-def test_one_model_does_both_tasks(lesson):
-    scores = {name: share for name, (_, share) in lesson["scores"].items()}
-    assert scores["summaries, held out"] > 0.8
-    assert scores["to French, held out"] > 0.3
-
-
-def test_more_beams_find_likelier_text(lesson):
-    logps = [logp for _, logp in lesson["found"].values()]
-    assert logps[-1] > logps[0]
+def test_no_report_says_the_opposite_of_its_summary(lesson):
+    for triple in lesson["triples"][:30]:
+        source, target = lesson["report"](*triple)
+        said = iter(source.split())
+        assert all(word in said for word in target.split())  # in this order
+        assert not {"never", "not", "no"} & set(source.split())
+        assert not re.search(r"\ba [aeiou]", source)
 
 
 def test_the_tree_is_what_the_text_says(lesson):
