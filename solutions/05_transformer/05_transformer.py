@@ -1971,8 +1971,9 @@ for prefix, answer in zip(
     print(f"{prefix} {sentence}\n    → {answer}")
 
 # %% [markdown]
-# The sentence was made for the last task, so for the others it is a stranger, and the answers may be odd. But each has the
-# *form* of its task: French words, a mood, a headline, a verdict. The words before the colon are all that it had to go by.
+# The sentence was made for the last task, so for the others it is a stranger, and the answers are odd. French words, a mood, a
+# verdict: these have the *form* of their task. Where a headline was asked for it may slip into a verdict: it has never seen
+# such a sentence after that prefix. The words before the colon are all that it had to go by.
 #
 # ## 11. Which family for what?
 #
