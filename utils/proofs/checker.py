@@ -101,7 +101,11 @@ def _parse(proof: Any) -> tuple[list[Tree], list[str]]:
             0, f"a proof is a list: a line, the name of a rule, the next line, …; got {checks.describe(proof)}"
         )
     if len(proof) % 2 == 0 or len(proof) < 3:
-        raise ProofError(0, f"a proof takes turns, and begins and ends with a line: this has {len(proof)} entries")
+        odd = next((place for place, entry in enumerate(proof) if (type(entry) is str) != bool(place % 2)), None)
+        where = "" if odd is None else f"; entry {odd + 1} should be a {'rule' if odd % 2 else 'line'}"
+        raise ProofError(
+            0, f"a proof takes turns, and begins and ends with a line: this has {len(proof)} entries{where}"
+        )
     if len(proof) > 2 * MAX_LINES:
         raise ProofError(0, f"a proof of more than {MAX_LINES} lines is too long")
     lines, names = [], []
@@ -130,7 +134,7 @@ def _known(link: Link, known: dict[str, Rule]) -> None:
     if link.rule in RULES:
         reason = f"{link.rule!r} may not be used in this proof: it is what is to be proved, or rests on it"
     else:
-        near = difflib.get_close_matches(link.rule[:80], known, 1)
+        near = difflib.get_close_matches(link.rule[:80], known, 1, cutoff=0.4)
         reason = f"there is no rule {link.rule[:80]!r}" + (f": is it {near[0]!r}?" if near else "")
     raise ProofError(link.number, reason)
 

@@ -352,7 +352,7 @@ class Index:
 
 def _index_tree(index: Any) -> Tree:
     if not isinstance(index, Index):
-        raise MeaninglessError(f"{index!r} is no index: make one with indices(...)")
+        raise MeaninglessError(f"{index!r} is no index: make one with indices(...), again if its name was overwritten")
     return index.tree
 
 
@@ -367,7 +367,8 @@ def tree_of(value: Any) -> Tree:
     tree = getattr(value, "tree", None)
     if type(tree) in (tuple, int, float):
         return tree
-    raise MeaninglessError(f"a {type(value).__name__} is no expression: {str(value)[:60]}")
+    lost = "" if isinstance(value, (str, bool)) else "; was its name overwritten? make it again with symbols(...)"
+    raise MeaninglessError(f"a {type(value).__name__} is no expression: {str(value)[:60]}{lost}")
 
 
 def _several(names: str, make) -> Any:
