@@ -30,6 +30,7 @@ DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 3)
 MARKERS = "osD^vPX"
 
 WIDTH = 7.0  # inches: the widest a picture may be
+MANY = 4  # lines whose names still fit between them
 DPI = 144
 CSS_PIXELS = 96  # per inch: the size at which a page shows a picture
 
@@ -141,7 +142,9 @@ def curves(
         if "y" in log:
             axis.set_yscale("log")
         axis.grid(alpha=0.3)
-        if len(lines) > 1:
+        if len(lines) > MANY:  # no corner is free of so many
+            axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        elif len(lines) > 1:
             axis.legend()
         return figure
 
