@@ -63,8 +63,8 @@ def check_bugs(average: dict[str, float], unigram: float, gpt: float) -> None:
     """What the two bugs cost, as shares of what was learned beyond the unigram."""
     right, positions, mask = (average[name] for name in CACHES)
     assert right == pytest.approx(gpt, abs=0.5)
-    assert 0.03 < (positions - right) / (unigram - right) < 0.2  # measured: 0.11
-    assert (mask - right) / (unigram - right) > 0.5  # measured: 0.56
+    assert 0.03 < (positions - right) / (unigram - right) < 0.2  # measured: 0.11 and 0.06
+    assert (mask - right) / (unigram - right) > 0.5  # measured: 0.56 and 0.99
 
 
 def check_repeats(repeated: dict[str, float]) -> None:
