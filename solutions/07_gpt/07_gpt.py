@@ -1311,8 +1311,8 @@ print(f"tokens through the model: {slow_tokens:,} without a cache, {fast_tokens}
 print(decode([*prompt, *fast[0]]))
 
 # %% [markdown]
-# It has learned words, spelling and line breaks, and then it goes round in circles. That is greedy decoding's doing,
-# and section 7's subject.
+# It goes round in circles: the same lines again and again, or nothing but line breaks. That is greedy decoding's doing,
+# and section 7's subject; there you see what else it has learned.
 #
 # ### What does the cache cost?
 #
