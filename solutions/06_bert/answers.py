@@ -68,7 +68,7 @@ def wordpiece(word, vocab):
     return spell(0) or ["[UNK]"]
 
 
-@wrong("keeps what it has and adds [UNK]", says="the word is unknown")
+@wrong("keeps what it has and adds [UNK]", says="makes the whole word [UNK]")
 def wordpiece(word, vocab):
     pieces, start = [], 0
     while start < len(word):
@@ -106,6 +106,21 @@ def wordpiece(word, vocab):
         end = len(word)
         while end > start + 1 and prefix + word[start:end] not in vocab:
             end -= 1
+        pieces.append(prefix + word[start:end])
+        start = end
+    return pieces
+
+
+@wrong("an unknown word is the string [UNK]", says="is a list, too")
+def wordpiece(word, vocab):
+    pieces, start = [], 0
+    while start < len(word):
+        prefix = "##" if start else ""
+        for end in range(len(word), start, -1):
+            if prefix + word[start:end] in vocab:
+                break
+        else:
+            return "[UNK]"
         pieces.append(prefix + word[start:end])
         start = end
     return pieces
@@ -297,7 +312,7 @@ def pack(a, b=None, *, vocab, length):
     )
 
 
-@wrong("an empty b is no b", says="other ids")
+@wrong("an empty b is no b", says="an empty b is still a b")
 def pack(a, b=None, *, vocab, length):
     a, second = list(a), list(b or [])
     while len(a) + len(second) > length - (3 if b else 2):
@@ -307,6 +322,33 @@ def pack(a, b=None, *, vocab, length):
     n = len(first) + len(second)
     return (
         torch.tensor(first + second + [vocab["[PAD]"]] * (length - n)),
+        torch.tensor([0] * len(first) + [1] * len(second) + [0] * (length - n)),
+        torch.arange(length) < n,
+    )
+
+
+@wrong("lists, not tensors", says="are tensors")
+def pack(a, b=None, *, vocab, length):
+    a, second = list(a), list(b or [])
+    while len(a) + len(second) > length - (2 if b is None else 3):
+        (a if len(a) > len(second) else second).pop()
+    sep = vocab["[SEP]"]
+    first, second = [vocab["[CLS]"], *a, sep], [] if b is None else [*second, sep]
+    n = len(first) + len(second)
+    ids = first + second + [vocab["[PAD]"]] * (length - n)
+    return ids, [0] * len(first) + [1] * len(second) + [0] * (length - n), [i < n for i in range(length)]
+
+
+@wrong("pads with 0", says="which need not be 0")
+def pack(a, b=None, *, vocab, length):
+    a, second = list(a), list(b or [])
+    while len(a) + len(second) > length - (2 if b is None else 3):
+        (a if len(a) > len(second) else second).pop()
+    sep = vocab["[SEP]"]
+    first, second = [vocab["[CLS]"], *a, sep], [] if b is None else [*second, sep]
+    n = len(first) + len(second)
+    return (
+        torch.tensor(first + second + [0] * (length - n)),
         torch.tensor([0] * len(first) + [1] * len(second) + [0] * (length - n)),
         torch.arange(length) < n,
     )
@@ -423,7 +465,7 @@ def mask_tokens(ids, vocab, generator):
     return torch.where(chosen & (action >= 0.8) & (action < 0.9), drawn, inputs), labels
 
 
-@wrong("labels everywhere", says="a special piece was chosen")
+@wrong("labels everywhere", says="no place of yours has")
 def mask_tokens(ids, vocab, generator):
     special = torch.tensor([vocab[p] for p in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")])
     chosen = (torch.rand(ids.shape, generator=generator) < 0.15) & ~torch.isin(ids, special)
@@ -518,6 +560,42 @@ def mask_tokens(ids, vocab, generator):
 def mask_tokens(ids, vocab, generator):
     special = torch.tensor([vocab[p] for p in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")])
     chosen = (torch.rand(ids.shape, generator=generator) < 0.5) & ~torch.isin(ids, special)
+    labels = ids.masked_fill(~chosen, -100)
+    action = torch.rand(ids.shape, generator=generator)
+    drawn = torch.randint(len(vocab), ids.shape, generator=generator)
+    inputs = torch.where(chosen & (action < 0.8), vocab["[MASK]"], ids)
+    return torch.where(chosen & (action >= 0.8) & (action < 0.9), drawn, inputs), labels
+
+
+@wrong("the label of the others is 0", says="no place of yours has")
+def mask_tokens(ids, vocab, generator):
+    special = torch.tensor([vocab[p] for p in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")])
+    chosen = (torch.rand(ids.shape, generator=generator) < 0.15) & ~torch.isin(ids, special)
+    labels = ids.masked_fill(~chosen, 0)
+    action = torch.rand(ids.shape, generator=generator)
+    drawn = torch.randint(len(vocab), ids.shape, generator=generator)
+    inputs = torch.where(chosen & (action < 0.8), vocab["[MASK]"], ids)
+    return torch.where(chosen & (action >= 0.8) & (action < 0.9), drawn, inputs), labels
+
+
+@wrong("random pieces from the fifth on, as if the first five were the special ones", says="the whole vocabulary")
+def mask_tokens(ids, vocab, generator):
+    special = torch.tensor([vocab[p] for p in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")])
+    chosen = (torch.rand(ids.shape, generator=generator) < 0.15) & ~torch.isin(ids, special)
+    labels = ids.masked_fill(~chosen, -100)
+    action = torch.rand(ids.shape, generator=generator)
+    drawn = torch.randint(5, len(vocab), ids.shape, generator=generator)
+    inputs = torch.where(chosen & (action < 0.8), vocab["[MASK]"], ids)
+    return torch.where(chosen & (action >= 0.8) & (action < 0.9), drawn, inputs), labels
+
+
+@wrong("exactly 15 % of each text", says="chosen by itself")
+def mask_tokens(ids, vocab, generator):
+    special = torch.tensor([vocab[p] for p in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")])
+    luck = torch.rand(ids.shape, generator=generator).masked_fill(torch.isin(ids, special), 2.0)
+    plain = (luck < 2).sum(1, keepdim=True)
+    count = (0.15 * plain + torch.rand(len(ids), 1, generator=generator)).floor()
+    chosen = luck.argsort(1).argsort(1) < count
     labels = ids.masked_fill(~chosen, -100)
     action = torch.rand(ids.shape, generator=generator)
     drawn = torch.randint(len(vocab), ids.shape, generator=generator)
@@ -683,6 +761,35 @@ def next_sentence_pairs(documents, generator):
     return pairs
 
 
+@wrong("never the last of the other documents", says="the last of the other documents is never drawn")
+def next_sentence_pairs(documents, generator):
+    pairs = []
+    for i, document in enumerate(documents):
+        others = documents[:i] + documents[i + 1 :]
+        for a, b in zip(document, document[1:], strict=False):
+            if torch.randint(2, (), generator=generator):
+                pairs.append((a, b, 0))
+            else:
+                other = others[int(torch.randint(0, len(others) - 1, (), generator=generator))]
+                pairs.append((a, other[int(torch.randint(len(other), (), generator=generator))], 1))
+    return pairs
+
+
+@wrong("never the last sentence of a document", says="the last sentence of a document is never drawn")
+def next_sentence_pairs(documents, generator):
+    pairs = []
+    for i, document in enumerate(documents):
+        others = documents[:i] + documents[i + 1 :]
+        for a, b in zip(document, document[1:], strict=False):
+            if torch.randint(2, (), generator=generator):
+                pairs.append((a, b, 0))
+            else:
+                other = others[int(torch.randint(len(others), (), generator=generator))]
+                last = max(1, len(other) - 1)
+                pairs.append((a, other[int(torch.randint(0, last, (), generator=generator))], 1))
+    return pairs
+
+
 @right("by indices, drawn again until the document is another")
 def next_sentence_pairs(documents, generator):
     def below(n):
@@ -826,6 +933,20 @@ class BertEmbeddings(nn.Module):
         return self.norm(self.word(ids) + self.position(torch.arange(ids.shape[1])) + self.segment(segments))
 
 
+@wrong("always two segments", says="three tables")
+class BertEmbeddings(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.word = nn.Embedding(config.vocab_size, config.d_model)
+        self.position = nn.Embedding(config.max_length, config.d_model)
+        self.segment = nn.Embedding(2, config.d_model)
+        self.norm = nn.LayerNorm(config.d_model, eps=1e-12)
+
+    def forward(self, ids, segments=None):
+        segments = torch.zeros_like(ids) if segments is None else segments
+        return self.norm(self.word(ids) + self.position(torch.arange(ids.shape[1])) + self.segment(segments))
+
+
 @right("rows of the position table by slicing")
 class BertEmbeddings(nn.Module):
     def __init__(self, config):
@@ -894,7 +1015,7 @@ class Bert(nn.Module):
         return x, self.pooler(x[:, 0]).tanh()
 
 
-@wrong("masks only the first block", says="hidden differs")
+@wrong("masks only the first block", says="right without padding")
 class Bert(nn.Module):
     def __init__(self, config):
         super().__init__()
@@ -925,6 +1046,54 @@ class Bert(nn.Module):
         x = self.embeddings(ids, segments)
         for block in self.blocks:
             x = block(x, mask)
+        return x, self.pooler(x[:, 0]).tanh()
+
+
+@wrong("the mask upside down, as PyTorch's own layer wants it", says="the mask is upside down")
+class Bert(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.embeddings = BertEmbeddings(config)
+        sizes = config.d_model, config.n_heads, config.d_hidden
+        self.blocks = nn.ModuleList(EncoderBlock(*sizes, pre_norm=False, eps=1e-12) for _ in range(config.n_layers))
+        self.pooler = nn.Linear(config.d_model, config.d_model)
+
+    def forward(self, ids, segments=None, mask=None):
+        x = self.embeddings(ids, segments)
+        for block in self.blocks:
+            x = block(x, None if mask is None else ~mask[:, None])
+        return x, self.pooler(x[:, 0]).tanh()
+
+
+@wrong("the mask on the queries", says="right without padding")
+class Bert(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.embeddings = BertEmbeddings(config)
+        sizes = config.d_model, config.n_heads, config.d_hidden
+        self.blocks = nn.ModuleList(EncoderBlock(*sizes, pre_norm=False, eps=1e-12) for _ in range(config.n_layers))
+        self.pooler = nn.Linear(config.d_model, config.d_model)
+
+    def forward(self, ids, segments=None, mask=None):
+        x = self.embeddings(ids, segments)
+        for block in self.blocks:
+            x = block(x, None if mask is None else mask[:, :, None])
+        return x, self.pooler(x[:, 0]).tanh()
+
+
+@wrong("hands the mask on as it is", says="lacks the axis for queries")
+class Bert(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.embeddings = BertEmbeddings(config)
+        sizes = config.d_model, config.n_heads, config.d_hidden
+        self.blocks = nn.ModuleList(EncoderBlock(*sizes, pre_norm=False, eps=1e-12) for _ in range(config.n_layers))
+        self.pooler = nn.Linear(config.d_model, config.d_model)
+
+    def forward(self, ids, segments=None, mask=None):
+        x = self.embeddings(ids, segments)
+        for block in self.blocks:
+            x = block(x, None if mask is None else mask)
         return x, self.pooler(x[:, 0]).tanh()
 
 
@@ -1169,6 +1338,17 @@ def mlm_loss(logits, labels):
     return F.cross_entropy(logits[chosen], labels[chosen]).item() if chosen.any() else 0.0
 
 
+@wrong("only for a batch of texts", says="any number of axes")
+def mlm_loss(logits, labels):
+    total = F.cross_entropy(logits.transpose(1, 2), labels, reduction="sum")
+    return total / (labels != -100).sum().clamp(min=1)
+
+
+@wrong("every NaN becomes 0", says="must stay visible")
+def mlm_loss(logits, labels):
+    return F.cross_entropy(logits.flatten(0, -2), labels.flatten()).nan_to_num(0)
+
+
 @right("by hand, from log-probabilities of the chosen places")
 def mlm_loss(logits, labels):
     chosen = labels != -100
@@ -1251,11 +1431,44 @@ def bert_parameters(config, n_classes=0):
     return embeddings + config.n_layers * block + d * d + d
 
 
-@right("by counting a model's parameters")
+@wrong("three projections", says="four projections")
+def bert_parameters(config, n_classes=0):
+    d, h = config.d_model, config.d_hidden
+    embeddings = (config.vocab_size + config.max_length + config.n_segments) * d + 2 * d
+    block = 3 * (d * d + d) + 2 * d * h + h + d + 4 * d
+    return embeddings + config.n_layers * block + d * d + d + (d + 1) * n_classes
+
+
+@wrong("projections without biases", says="have biases, too")
+def bert_parameters(config, n_classes=0):
+    d, h = config.d_model, config.d_hidden
+    embeddings = (config.vocab_size + config.max_length + config.n_segments) * d + 2 * d
+    block = 4 * d * d + 2 * d * h + h + d + 4 * d
+    return embeddings + config.n_layers * block + d * d + d + (d + 1) * n_classes
+
+
+@wrong("one norm a block", says="a block has two norms")
+def bert_parameters(config, n_classes=0):
+    d, h = config.d_model, config.d_hidden
+    embeddings = (config.vocab_size + config.max_length + config.n_segments) * d + 2 * d
+    block = 4 * (d * d + d) + 2 * d * h + h + d + 2 * d
+    return embeddings + config.n_layers * block + d * d + d + (d + 1) * n_classes
+
+
+@wrong("counts a model's parameters", says="may not use `Bert`")
 def bert_parameters(config, n_classes=0):
     with torch.device("meta"):
         model = Bert(config)
     return sum(p.numel() for p in model.parameters()) + n_classes * (config.d_model + 1)
+
+
+@right("part by part, with the head last")
+def bert_parameters(config, n_classes=0):
+    d, h = config.d_model, config.d_hidden
+    parts = [config.vocab_size * d, config.max_length * d, config.n_segments * d, 2 * d, d * d + d]
+    parts += config.n_layers * [4 * d * d, 4 * d, d * h, h, h * d, d, 2 * d, 2 * d]
+    parameters = sum(parts)
+    return parameters + n_classes * d + n_classes
 
 
 @right("layer by layer, with two little helpers")
@@ -1341,13 +1554,31 @@ def best_span(start_logits, end_logits, context, max_length):
     return best // n, best % n
 
 
-@wrong("forbidden pairs get a score of 0", says="another pair")
+@wrong("forbidden pairs get a score of 0", says="needs −∞, not 0")
 def best_span(start_logits, end_logits, context, max_length):
     n = len(start_logits)
     i = torch.arange(n)
     width = i - i[:, None]
     allowed = (width >= 0) & (width < max_length) & context & context[:, None]
     return divmod(int(((start_logits[:, None] + end_logits) * allowed).argmax()), n)
+
+
+@wrong("the end may lie behind the context", says="both ends must be in it")
+def best_span(start_logits, end_logits, context, max_length):
+    n = len(start_logits)
+    pairs = [(i, j) for i in range(n) for j in range(i, min(n, i + max_length)) if context[i]]
+    return max(pairs, key=lambda p: float(start_logits[p[0]] + end_logits[p[1]]))
+
+
+@wrong("two loops that begin with a best score of 0", says="needs −∞, not 0")
+def best_span(start_logits, end_logits, context, max_length):
+    best, found = 0, (0, 0)
+    for i in range(len(start_logits)):
+        for j in range(i, min(i + max_length, len(start_logits))):
+            score = (start_logits[i] + end_logits[j]).item()
+            if context[i] and context[j] and score > best:
+                best, found = score, (i, j)
+    return found
 
 
 @right("two loops")
