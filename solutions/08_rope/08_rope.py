@@ -94,8 +94,13 @@ with exercise("rotate_pair", points=1):
         got=result,
     )
     expect(
+        not (result[0] > 0.99 and 0.01 < result[1] < 0.1),
+        "this turns by 1.57 degrees: the angle is in radians, not in degrees",
+        got=result,
+    )
+    expect(
         abs(result[0]) < 1e-5,
-        "(1, 0) by a quarter circle is (0, 1): the angle is in radians, not in degrees",
+        "(1, 0) by a quarter circle must be (0, 1): check which function and which number stand where",
         got=result,
     )
     xs, ys, angles = randn(3, 5), randn(3, 5), 3 * randn(5)
@@ -174,13 +179,14 @@ image_grid(
 #
 # On the right only $n - m$ is left. A **proof** is a chain of lines, each equal to the one before, and the rule that
 # says why. In this lesson a machine reads your proofs. It checks each link twice: the rule must really lead from one
-# line to the next, and both lines must have the same value at random points, which are neither whole numbers nor
-# neighbours. Write a proof as a list: a line, the name of a rule in quotes, the next line, and so on.
+# line to the next, and both lines must have the same value at random real numbers, not at whole ones, where a false
+# formula may hold by chance. Write a proof as a list: a line, the name of a rule in quotes, the next line, and so on.
 
 # %% nbgrader={"grade": false, "grade_id": "symbols", "locked": true, "schema_version": 3, "solution": false, "task": false}
 from utils.proofs import *  # R, dot, matrix, cos, sin, …: what lines are made of; check_proof, show_proof
 
-a, b, t, m, n = symbols("a b t m n")  # numbers; do not use these names for anything else in this notebook
+# a b t m n q k, and i w Q K u v below: use these names for nothing else here; for tensors write torch.cos, torch.sin
+a, b, t, m, n = symbols("a b t m n")  # numbers
 q, k = symbols("q k", "vector")  # of two numbers each
 
 # %%
@@ -270,7 +276,7 @@ with exercise("prove_composition", points=2):
 # </details>
 # <details><summary>Almost there</summary>
 #
-# After "trigonometry" the line is the table of $R(a + b)$. If the machine says *is not*, compare the entry that it shows
+# After "trigonometry" the line is the table of $R(a + b)$. If the machine says *is not*, compare the tables entry by entry
 # with `cos(a + b)` = cos a cos b − sin a sin b and `sin(a + b)` = sin a cos b + cos a sin b.
 #
 # </details>
@@ -377,7 +383,7 @@ show_rules("block structure", relative_score)
 def prove_blocks() -> list:
     """⟨R_d(m) Q, R_d(n) K⟩ = ⟨Q, R_d(n − m) K⟩, for a head of any even size.
 
-    Rules you may use: all of this lesson, and "relative score".
+    Rules you may use: "block structure", "relative score", "algebra", and those of sections 2 and 3.
     Returns: the proof; it begins with dot(turn_head(m) @ Q, turn_head(n) @ K) and ends with
     dot(Q, turn_head(n - m) @ K).
     >>> start, end = dot(turn_head(m) @ Q, turn_head(n) @ K), dot(Q, turn_head(n - m) @ K)
@@ -443,6 +449,7 @@ show_rules("conjugate", "exponents", "Euler", "real part")
 def prove_complex() -> list:
     """Re(u e^(im) · conj(v e^(in))) = Re(u · conj(v) · e^(i(m − n))), with cis(m) for e^(im).
 
+    Rules you may use: "conjugate", "exponents", "Euler", "real part", "trigonometry", "algebra". Two are enough.
     Returns: the proof; it begins with real(u * cis(m) * conj(v * cis(n))) and ends with
     real(u * conj(v) * cis(m - n)).
     >>> start, end = real(u * cis(m) * conj(v * cis(n))), real(u * conj(v) * cis(m - n))
@@ -553,8 +560,9 @@ with exercise("absolute_positions_fail", points=1):
     )
     vectors = [torch.as_tensor(vector, dtype=torch.float64) for vector in found[:2]]
     expect_equal([tuple(vector.shape) for vector in vectors], [(4,), (4,)], "query and key have 4 numbers each")
-    pairs = [[int(place) for place in pair] for pair in found[2:]]
+    pairs = [torch.as_tensor(pair).flatten().tolist() for pair in found[2:]]
     expect_equal([len(pair) for pair in pairs], [2, 2], "first and second are pairs (m, n) of places")
+    expect(all(place % 1 == 0 for pair in pairs for place in pair), "places are whole numbers", got=pairs)
     expect(all(0 <= place <= 100 for pair in pairs for place in pair), "places run from 0 to 100", got=pairs)
     expect(pairs[0] != pairs[1], "the two pairs of places must not be the same", got=pairs)
     apart = [pair[1] - pair[0] for pair in pairs]
@@ -565,8 +573,12 @@ with exercise("absolute_positions_fail", points=1):
         any(vector.abs().max() > 0 for vector in vectors),
         "with a query and a key of zeros only PE(m)·PE(n) is left, and that does depend on n − m alone",
     )
+    gap = abs(added[0] - added[1])
     expect(
-        abs(added[0] - added[1]) > 0.01, "the two scores are the same: look at the mixed terms, query·PE(n)", got=added
+        gap > 0.01,
+        f"the scores differ by {gap:.4f}, but must differ by more than 0.01: look at the mixed terms, query·PE(n), "
+        "and take places farther apart",
+        got=added,
     )
 
 # %% [markdown]
@@ -585,7 +597,7 @@ with exercise("absolute_positions_fail", points=1):
 # <details><summary>Almost there</summary>
 #
 # With a key of zeros and a query that is zero but for one number, the score is one entry of PE(n), up to a part that
-# is relative. Take the distance 0, and two places at which that entry differs.
+# is relative.
 #
 # </details>
 # </details>
@@ -636,6 +648,26 @@ with exercise("rope_frequencies", points=1):
     ### END HIDDEN TESTS
 
 # %% [markdown]
+# <details><summary>Hints</summary>
+#
+# <details><summary>Nudge</summary>
+#
+# One line, as in lesson 04: a number to the power of a tensor is a tensor.
+#
+# </details>
+# <details><summary>Method</summary>
+#
+# Count by twos from 0 up to d. That is 2i for every pair.
+#
+# </details>
+# <details><summary>Almost there</summary>
+#
+# `torch.arange(0, d, 2)` divided by d is float. The minus belongs to the exponent, and so into its brackets.
+#
+# </details>
+# </details>
+
+# %% [markdown]
 # Now the whole operation. The paper's way, used by RoFormer and GPT-J: features $2i$ and $2i + 1$ stand side by side and are
 # pair $i$, **interleaved**.
 #
@@ -644,16 +676,20 @@ with exercise("rope_frequencies", points=1):
 #
 # The position is an argument, because the rows of $x$ need not be words $0, 1, 2, \dots$. A model that writes with a cache
 # sends one word at a time, and that word is number 37.
+#
+# Models compute in bfloat16, which keeps 8 bits of a number: 257 is not among its values. So angles are made in float32,
+# and only the result is cast back.
 
 
 # %% nbgrader={"grade": false, "grade_id": "apply_rope", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def apply_rope(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
     """Turn queries or keys by their positions; pair i is the features 2i and 2i + 1.
 
-    From scratch: your `rotate_pair` and `rope_frequencies`.
+    From scratch: your `rotate_pair` and `rope_frequencies`. Call no variable `turn` or `rotate`: utils has these.
     x: (..., l, d), d even. positions: (l,), the same for all, or of a shape that broadcasts to (..., l), such as
-    (b, 1, l) beside (b, h, l, d); int64 or float, in any order, and not always whole.
-    Returns: (..., l, d), of the dtype of x.
+    (b, 1, l) beside (b, h, l, d); int64 or float, in any order, and not always whole. x and positions are on one
+    device, and so is the result; rope_frequencies makes its table on the CPU: move it.
+    Returns: (..., l, d), a new tensor of the dtype of x. Angles are float32, also where x is bfloat16.
     >>> apply_rope(torch.tensor([[1.0, 0, 1, 0]]), torch.tensor([2]))
     tensor([[-0.4161,  0.9093,  0.9998,  0.0200]])
     """
@@ -676,7 +712,9 @@ with exercise("apply_rope", points=2):
         return torch.view_as_real(turns * pairs).flatten(-2).to(x.dtype)
 
     x, places = randn(2, 3, 5, 8), torch.tensor([7, 0, 31, 4, 12])
+    kept = x.clone()
     got = apply_rope(x, places)
+    expect(torch.equal(x, kept), "x itself was changed: write into a new tensor")
     expect(isinstance(got, Tensor) and got.shape == x.shape, "the result has the shape of x", got=got)
     expect_equal(got.dtype, torch.float32, "keep the dtype of x")
     expect(not torch.allclose(got, x, atol=1e-3), "nothing is turned")
@@ -698,6 +736,11 @@ with exercise("apply_rope", points=2):
         not torch.allclose(got, half, atol=1e-3),
         "pairs are neighbours, features 2i and 2i + 1; these are half the head apart",
     )
+    joined = rearrange(turned_pairs(x, places), "... (i pair) -> ... (pair i)", pair=2)
+    expect(
+        not torch.allclose(got, joined, atol=1e-3),
+        "the turns are right: put first and second of each pair back side by side",
+    )
     expect(torch.allclose(got.norm(dim=-1), x.norm(dim=-1), atol=1e-4), "a turn keeps lengths: these have changed")
     expect_close(
         got[..., :2], turned_pairs(x, places)[..., :2], "the first pair turns by 1 radian a place", tolerance=1e-4
@@ -718,6 +761,15 @@ with exercise("apply_rope", points=2):
     expect_close(apply_rope(x, between), turned_pairs(x, between), "positions need not be whole", tolerance=1e-4)
     other = turned_pairs(x, places, base=500.0)
     expect_close(apply_rope(x, places, 500.0), other, "the base is not used", tolerance=1e-4)
+    x16, far = randn(1, 300, 8).bfloat16(), torch.arange(300)
+    got = apply_rope(x16, far)
+    expect_equal(got.dtype, torch.bfloat16, "x is bfloat16, and so must be the result: cast it in the end")
+    eight_bits = (
+        "make the angles in float32, and cast the result only: bfloat16 has 8 bits, and 257 is not among its numbers"
+    )
+    expect_close(got, turned_pairs(x16, far), eight_bits, tolerance=0.02)
+    changed = "x itself was changed, and autograd cannot follow: write into a new tensor"
+    expect_not_raises(RuntimeError, lambda: gradients(apply_rope, x, places, upstream=kept), hint=changed)
     expect_from_scratch(apply_rope, "utils", "rotary", "rotate", "turn")
     ### BEGIN HIDDEN TESTS
     for lead, length, d in (((), 1, 2), ((4,), 6, 12), ((1, 2), 3, 64)):
@@ -757,19 +809,23 @@ with exercise("apply_rope", points=2):
 # ### What to look at: how far does a word see?
 #
 # Let the key be the same vector as the query, all pairs of length 1. At the distance $s$ their score, divided by $d/2$,
-# is $\frac{2}{d}\sum_i \cos(s\,\omega_i)$; so is the average over all directions of the query. Su et al. give a **bound**
+# is $\frac{2}{d}\sum_i \cos(s\,\omega_i)$; so is the average over random queries, if the key is the query. Su et al. give a **bound**
 # for any two vectors, too. With $h_i = q_i \bar k_i$ in complex numbers, $h_{d/2} = 0$, and the partial sums
 # $S_j = \sum_{i<j} e^{\mathrm{i} s \omega_i}$:
 #
 # $$\Bigl|\sum_i h_i\, e^{\mathrm{i} s \omega_i}\Bigr| = \Bigl|\sum_{j=1}^{d/2} S_j\,(h_j - h_{j-1})\Bigr| \le \max_j |h_j - h_{j-1}| \; \sum_{j=1}^{d/2} |S_j|$$
 #
 # The first equation is summation by parts, the second step the triangle inequality. Only $\sum_j |S_j|$ depends on the
-# distance.
+# distance. The picture shows its shape, scaled to 1 at distance 0. With $h_i = 1$ and $d = 128$ the bound itself is 32.5
+# times higher, above 1 everywhere: it says nothing about the size of these scores. Only its fall is shown.
 
 
 # %%
 def score_by_distance(distances: Tensor, d: int, base: float = 10_000.0) -> tuple[Tensor, Tensor]:
-    """At each distance: the average score of a word with itself, and Su et al.'s bound; both are 1 at distance 0."""
+    """At each distance: the score of a word with itself, and the shape of Su et al.'s bound; each is 1 at distance 0.
+
+    The two were scaled by different numbers, so their heights cannot be compared.
+    """
     angles = distances[:, None] * rope_frequencies(d, base)  # (n, d/2)
     partial_sums = torch.polar(torch.ones_like(angles), angles).cumsum(-1).abs()  # |S_1|, |S_2|, …
     return angles.cos().mean(-1), partial_sums.mean(-1) / (d / 2 + 1) * 2
@@ -782,19 +838,20 @@ average_llama3, _ = score_by_distance(distances, 128, 500_000.0)
 # %% jupyter={"source_hidden": true}
 curves(
     {
-        "average, base 10,000": (distances, average), "bound, base 10,000": (distances, bound),
+        "average, base 10,000": (distances, average), "bound, its shape only": (distances, bound),
         "average, base 500,000": (distances, average_llama3),
     },
     xlabel="distance (words)",
     ylabel="score (1 at distance 0)",
     title="A word's score with its like falls with the distance, more slowly for a larger base",
     alt="Three falling, wavy lines over distances from 0 to 256. With base 10,000 the average falls from 1 to about "
-    f"{average[-1]:.2f}, and the bound to {bound[-1]:.2f}. With base 500,000 the average falls only to {average_llama3[-1]:.2f}.",
+    f"{average[-1]:.2f}; the bound, scaled to 1 at distance 0 and not comparable in height, falls as well. With base 500,000 the average falls only to {average_llama3[-1]:.2f}.",
 )  # fmt: skip
 
 # %% [markdown]
-# Near words get more by default. It is a tendency, not a law: the waves show distances that get more than nearer ones, and
-# a learned query and key may favour any distance they like, since the slow pairs hardly turn at all.
+# What falls is the score of two vectors that are alike, and not steadily: the waves show distances that get more than
+# nearer ones. For a key that has nothing to do with the query the average is 0 at every distance. Rotary positions do not
+# prefer near words by themselves (Barbero et al. 2025), and a learned query and key may favour any distance they like.
 #
 # ## 8. Turn what, and what not?
 #
@@ -822,30 +879,40 @@ def rotary_attention(q: Tensor, k: Tensor, v: Tensor, positions: Tensor, base: f
 # %% nbgrader={"grade": true, "grade_id": "test_rotary_attention", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
 with exercise("rotary_attention", points=1):
 
-    def mixed(queries, keys, values, places, base=10_000.0, turn_values=False):  # with complex numbers
+    def mixed(queries, keys, values, places, base=10_000.0, which="qk", causal=True):  # with complex numbers
         def turned(x):
             angles = places[:, None].double() * base ** (-torch.arange(0, x.shape[-1], 2).double() / x.shape[-1])
             pairs = torch.view_as_complex(x.double().unflatten(-1, (-1, 2)).contiguous())
             return torch.view_as_real(torch.polar(torch.ones_like(angles), angles) * pairs).flatten(-2).to(x.dtype)
 
-        values = turned(values) if turn_values else values
-        return F.scaled_dot_product_attention(turned(queries), turned(keys), values, is_causal=True)
+        inputs = zip("qkv", (queries, keys, values), strict=True)
+        return F.scaled_dot_product_attention(
+            *(turned(x) if name in which else x for name, x in inputs), is_causal=causal
+        )
 
     queries, keys, values = randn(2, 3, 6, 8), randn(2, 3, 6, 8), randn(2, 3, 6, 8)
     places = torch.tensor([0, 3, 4, 9, 20, 21])
     got = rotary_attention(queries, keys, values, places)
     expect(isinstance(got, Tensor) and got.shape == values.shape, "the result has the shape of v", got=got)
-    expect_close(got[:, :, 0], values[:, :, 0], "the first word sees only itself, so it gets its own value, not turned")
-    plain = F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
-    expect(not torch.allclose(got, plain, atol=1e-3), "queries and keys are not turned")
-    expect(
-        not torch.allclose(got, mixed(queries, keys, values, places, turn_values=True), atol=1e-3),
-        "the values are not turned",
-    )
     expect_close(
         got,
         mixed(queries, keys, values, places),
         "turn queries and keys by the same positions, then causal attention",
+        tolerance=1e-4,
+        mistakes={
+            "later words are seen: is_causal": mixed(queries, keys, values, places, causal=False),
+            "queries and keys are not turned": mixed(queries, keys, values, places, which=""),
+            "the queries are turned, but not the keys": mixed(queries, keys, values, places, which="q"),
+            "the keys are turned, but not the queries": mixed(queries, keys, values, places, which="k"),
+            "the values are not turned": mixed(queries, keys, values, places, which="qkv"),
+            "the positions are not used: row 1 need not be word 1": mixed(queries, keys, values, torch.arange(6)),
+        },
+    )
+    back = places.flip(0)
+    expect_close(
+        rotary_attention(queries, keys, values, back),
+        mixed(queries, keys, values, back),
+        "places may descend: word i sees the rows up to i, whatever the positions say",
         tolerance=1e-4,
     )
     shifted = rotary_attention(queries, keys, values, places + 100)
@@ -887,17 +954,18 @@ with exercise("rotary_attention", points=1):
 # %% [markdown]
 # ## 9. Why do two libraries disagree?
 #
-# Llama and GPT-NeoX, as published on the hub, pair other features: $i$ with $i + d/2$, so that one half of the head turns
-# against the other. It is **half-split**. It saves interleaving, and is as good. But weights that were trained with one
-# fail with the other, silently: shapes fit, and the text is nonsense.
+# GPT-NeoX pairs other features: $i$ with $i + d/2$, so that one half of the head turns against the other. It is
+# **half-split**. It saves interleaving, and is as good. Llama exists in both forms: Meta's own code and weights are
+# interleaved, the copy on the hub is half-split. Weights that were trained with one fail with the other, silently: shapes
+# fit, and the text is nonsense.
 #
 # By hand, $d = 4$, $x = (1, 1, 0, 0)$ at position 2: pair 0 is $(x_0, x_2) = (1, 0)$, pair 1 is $(x_1, x_3) = (1, 0)$. The
-# result is $(\cos 2, \cos 0.02, \sin 2, \sin 0.02)$.
+# result is $(\cos 2, \cos 0.02, \sin 2, \sin 0.02)$. Hints for this exercise and the next stand below the next.
 
 
 # %% nbgrader={"grade": false, "grade_id": "apply_rope_half", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def apply_rope_half(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
-    """As `apply_rope`, but pair i is the features i and i + d/2.
+    """As `apply_rope`, devices and dtypes too, but pair i is the features i and i + d/2.
 
     >>> apply_rope_half(torch.tensor([[1.0, 1, 0, 0]]), torch.tensor([2]))
     tensor([[-0.4161,  0.9998,  0.9093,  0.0200]])
@@ -921,7 +989,9 @@ with exercise("apply_rope_half", points=1):
         return (x * angles.cos() + rotated * angles.sin()).to(x.dtype)
 
     x, places = randn(2, 3, 5, 8), torch.tensor([7, 0, 31, 4, 12])
+    kept = x.clone()
     got = apply_rope_half(x, places)
+    expect(torch.equal(x, kept), "x itself was changed: write into a new tensor")
     expect(isinstance(got, Tensor) and got.shape == x.shape, "the result has the shape of x", got=got)
     expect_equal(got.dtype, torch.float32, "keep the dtype of x")
     expect(
@@ -947,6 +1017,13 @@ with exercise("apply_rope_half", points=1):
         "other positions and another base",
         tolerance=1e-4,
     )
+    x16, far = randn(1, 300, 8).bfloat16(), torch.arange(300)
+    got = apply_rope_half(x16, far)
+    expect_equal(got.dtype, torch.bfloat16, "x is bfloat16, and so must be the result: cast it in the end")
+    right = turned_halves(x16.double(), far).bfloat16()
+    expect_close(got, right, "make the angles in float32, and cast the result only", tolerance=0.02)
+    changed = "x itself was changed, and autograd cannot follow: write into a new tensor"
+    expect_not_raises(RuntimeError, lambda: gradients(apply_rope_half, x, places, upstream=kept), hint=changed)
     expect_from_scratch(apply_rope_half, "utils", "rotary", "rotate", "turn")
     ### BEGIN HIDDEN TESTS
     for lead, length, d in (((), 1, 2), ((4,), 6, 12), ((1, 2), 3, 64)):
@@ -1054,26 +1131,27 @@ with exercise("to_half_split", points=2):
 # ## 10. What lies beyond the longest text?
 #
 # A model is trained on texts of some length, 64 letters here. Then somebody hands it 256. Learned positions have no vector for
-# the 65th place; BERT's end at 512. Rotary positions have an angle for any place, but the model has never seen such
+# the 65th place, or an untrained one, as in the experiment below; BERT's end at 512. Rotary positions have an angle for any place, but the model has never seen such
 # distances. Two repairs need no new weights:
 #
 # **Interpolate** (Chen et al. 2023): squeeze the places, so that 256 of them fit where 64 were. Place $p$ becomes
 # $p \cdot 64 / 256$. No angle is new, but neighbours are only a quarter of a place apart.
 #
 # **Change the base** (NTK-aware scaling, bloc97 2023): slow the hands, not the places, and not all alike. The fastest hand
-# keeps its speed, so neighbours stay apart. The slowest becomes $s$ times slower, so far places stay in the range that was
-# seen. With $s = 4$ here, solve $\text{base}'^{-(d-2)/d} = \text{base}^{-(d-2)/d} / s$:
+# keeps its speed, so neighbours stay apart. The slowest becomes $s$ times slower, so its angles stay in the range that was
+# seen; those between are slowed by less, and some do leave it. With $s = 4$ here, solve $\text{base}'^{-(d-2)/d} = \text{base}^{-(d-2)/d} / s$:
 #
 # $$\text{base}' = \text{base} \cdot s^{\,d/(d-2)}$$
 #
 # By hand, $d = 4$, base 100, $s = 3$: $100 \cdot 3^2 = 900$. The frequencies were 1 and 1/10, now they are 1 and 1/30.
+# Hints for both exercises stand below the second.
 
 
 # %% nbgrader={"grade": false, "grade_id": "interpolate_positions", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def interpolate_positions(positions: Tensor, trained: int, length: int) -> Tensor:
     """Positions of a text of `length` words, squeezed into the `trained` length; a text that fits is left as it is.
 
-    Returns: float32, of the shape of positions.
+    positions: int64 or float, some or all places of the text. Returns: float32, of the shape of positions.
     >>> interpolate_positions(torch.tensor([0, 1, 7]), trained=4, length=8)
     tensor([0.0000, 0.5000, 3.5000])
     >>> interpolate_positions(torch.tensor([0, 1, 2]), trained=4, length=3)
@@ -1093,6 +1171,8 @@ with exercise("interpolate_positions", points=1):
     expect(got.max() < 50, "every place must lie inside the trained length", got=got)
     expect(got[1] != 0, "do not round: places between whole numbers are the point", got=got)
     expect_close(got, torch.tensor([0, 0.75, 4.25, 49.75]), "place p becomes p · trained / length")
+    alone = interpolate_positions(torch.tensor([3]), 50, 200)
+    expect_close(alone, torch.tensor([0.75]), "the length decides, not the largest place: one word of a long text")
     expect_close(
         interpolate_positions(places[:3], 50, 20), torch.tensor([0.0, 3, 17]), "a text that fits must not be stretched"
     )
@@ -1149,7 +1229,8 @@ with exercise("ntk_base", points=1):
 # </details>
 # <details><summary>Almost there</summary>
 #
-# Multiplying whole numbers by a fraction gives float, dividing with // does not. In Python, `**` binds more tightly than
+# Multiplying whole numbers by a float gives float, but `min(1, …)` may be the whole number 1, and // gives whole numbers.
+# In Python, `**` binds more tightly than
 # `*`, and the exponent needs brackets.
 #
 # </details>
@@ -1177,6 +1258,8 @@ def encode(text: str) -> Tensor:
 pages = pick(smoke={"a": "abc " * 40, "b": "abd " * 40}, cpu=None, gpu=None) or texts()
 train_text, test_text = (encode("\n".join(part.values())).to(device) for part in split(pages))
 print(f"{len(train_text):,} letters to train on, {len(test_text):,} held out")
+if pick(smoke=True, cpu=False, gpu=False):
+    print("smoke scale: nothing is learned here, and the text below does not fit the numbers")
 
 
 # %%
@@ -1306,7 +1389,8 @@ table(losses)
 # - **Rotary** positions hold for some places more, then fail as well: the angles are there, but not the experience.
 # - **Interpolated** positions fail everywhere, also at the start. A model that learned what a whole place means cannot read
 #   quarters of it. Chen et al. train on for up to 1,000 steps, on longer texts.
-# - **Another base** needs no training, and more than doubles the length that can be read.
+# - **Another base** needs no training, and more than doubles the length that can be read. Not four times: the middle hands
+#   now reach angles never seen. YaRN (further reading) and Llama 3.1 slow each hand by its own count of circles.
 #
 # So train on, a little, on 256 letters:
 
@@ -1350,7 +1434,7 @@ for name, places in {"right": None, "restarts at 0": restarted, "no positions": 
     print(f"{name:<15} loss in the second half: {broken[name]:.2f}")
 
 # %% [markdown]
-# As bad as no positions at all. The test of `apply_rope` that sent one word at place 31 was for this.
+# Almost as bad as no positions at all. The test of `apply_rope` that sent one word at place 31 was for this.
 #
 # ## Play
 #
@@ -1378,15 +1462,17 @@ explore_rotary(
 # How long does the slowest hand take for a full circle? And how many hands complete one within the trained length?
 
 # %%
-print(f"{'':<12}{'slowest hand: places a circle':>32}{'hands with a full circle':>28}")
+print(f"{'':<12}{'slowest hand: places a circle':>32}{'hands with a full circle':>28}{'within 8,192 places':>23}")
 for name, base, length in (
     ("RoFormer", 10_000.0, 512), ("Llama 2", 10_000.0, 4096), ("Code Llama", 1e6, 16_384), ("Llama 3", 500_000.0, 8192),
 ):  # fmt: skip
     circles = 2 * torch.pi / rope_frequencies(64 if name == "RoFormer" else 128, base)  # places a full circle
-    print(f"{name:<12}{circles[-1].item():>32,.0f}{f'{(circles <= length).sum()} of {len(circles)}':>28}")
+    rounds, rounds_8192 = (f"{(circles <= places).sum()} of {len(circles)}" for places in (length, 8192))
+    print(f"{name:<12}{circles[-1].item():>32,.0f}{rounds:>28}{rounds_8192:>23}")
 
 # %% [markdown]
-# The larger the base, the fewer hands ever come round: the slow ones hardly turn, and carry meaning rather than place.
+# At the same length and head size, a larger base leaves fewer hands that come round: the slow ones hardly turn, and carry
+# meaning rather than place.
 #
 # **Optional: real weights.** SmolLM2-135M (Allal et al. 2025) is a small Llama. Set `DOWNLOAD = True`, and the next cell takes
 # the query and key weights of its first layer, which are half-split, puts them into the interleaved order, and compares
@@ -1424,7 +1510,11 @@ def largest_gap(weights: dict[str, Tensor], config: dict) -> float:
         return turn(rearrange(vectors, "l (h d) -> h l d", d=d_head)[:1] * d_head**0.5, places, base)
 
     def interleaved(weight: Tensor) -> Tensor:  # the inverse of to_half_split
-        return rearrange(weight, "(h pair i) ... -> (h i pair) ...", pair=2, i=d_head // 2)
+        paired = rearrange(weight, "(h pair i) ... -> (h i pair) ...", pair=2, i=d_head // 2)
+        assert torch.equal(
+            to_half_split(paired, len(weight) // d_head), weight
+        )  # yours undoes it; keys have fewer heads
+        return paired
 
     half = [turned(weights[name], apply_rope_half) for name in ("w_q", "w_k")]
     paired = [turned(interleaved(weights[name]), apply_rope) for name in ("w_q", "w_k")]

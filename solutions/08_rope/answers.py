@@ -34,7 +34,7 @@ def rotate_pair(x, y, theta):
     return x, x * theta.sin() + y * theta.cos()
 
 
-@wrong("cosine and sine exchanged", says="(1, 0) by a quarter circle")
+@wrong("cosine and sine exchanged", says="which function and which number")
 def rotate_pair(x, y, theta):
     return x * theta.sin() - y * theta.cos(), x * theta.cos() + y * theta.sin()
 
@@ -569,7 +569,17 @@ def absolute_positions_fail():
     return [1.0, 0.0, 0.0, 0.0], [0.0] * 4, (3, 5), (3, 5)
 
 
-@wrong("an entry that hardly changes", says="the two scores are the same")
+@wrong("a number in place of a pair of places", says="pairs (m, n) of places")
+def absolute_positions_fail():
+    return [1.0, 0.0, 0.0, 0.0], [0.0] * 4, 0, 1
+
+
+@wrong("places between whole numbers", says="places are whole numbers")
+def absolute_positions_fail():
+    return [1.0, 0.0, 0.0, 0.0], [0.0] * 4, (0, 0), (1.5, 1.5)
+
+
+@wrong("an entry that hardly changes", says="must differ by more than 0.01")
 def absolute_positions_fail():
     return [0.0, 0.0, 0.0, 1.0], [0.0] * 4, (0, 0), (1, 1)
 
@@ -692,7 +702,7 @@ def apply_rope(x, positions, base=10_000.0):
     return torch.cat(rotate_pair(first, second, angles), dim=-1).to(x.dtype)
 
 
-@wrong("cuts interleaved, joins in halves", says="turns by 1 radian a place")
+@wrong("cuts interleaved, joins in halves", says="the turns are right")
 def apply_rope(x, positions, base=10_000.0):
     angles = positions[..., None] * rope_frequencies(x.shape[-1], base)
     return torch.cat(rotate_pair(x[..., 0::2], x[..., 1::2], angles), dim=-1).to(x.dtype)
@@ -716,6 +726,32 @@ def apply_rope(x, positions, base=10_000.0):
 def apply_rope(x, positions, base=10_000.0):
     angles = positions[..., None] * rope_frequencies(x.shape[-1], base)
     return x + torch.stack([angles.cos(), angles.sin()], dim=-1).flatten(-2)
+
+
+@wrong("does not cast the result", says="cast it in the end")
+def apply_rope(x, positions, base=10_000.0):
+    angles = positions[..., None] * rope_frequencies(x.shape[-1], base)
+    return torch.stack(rotate_pair(x[..., 0::2], x[..., 1::2], angles), dim=-1).flatten(-2)
+
+
+@wrong("casts to float32", says="cast it in the end")
+def apply_rope(x, positions, base=10_000.0):
+    angles = positions[..., None] * rope_frequencies(x.shape[-1], base)
+    return torch.stack(rotate_pair(x[..., 0::2], x[..., 1::2], angles), dim=-1).flatten(-2).to(torch.float32)
+
+
+@wrong("angles in the dtype of x", says="make the angles in float32")
+def apply_rope(x, positions, base=10_000.0):
+    angles = positions[..., None].to(x.dtype) * rope_frequencies(x.shape[-1], base).to(x.dtype)
+    return torch.stack(rotate_pair(x[..., 0::2], x[..., 1::2], angles), dim=-1).flatten(-2).to(x.dtype)
+
+
+@wrong("turns x in place", says="x itself was changed")
+def apply_rope(x, positions, base=10_000.0):
+    angles = positions[..., None] * rope_frequencies(x.shape[-1], base)
+    turned = rotate_pair(x[..., 0::2], x[..., 1::2], angles)
+    x[..., 0::2], x[..., 1::2] = turned
+    return x
 
 
 @wrong("the helper of the course", says="from scratch")
@@ -743,18 +779,30 @@ def apply_rope(x, positions, base=10_000.0):
 # --- rotary_attention ------------------------------------------------------------------------------------------------
 
 
-@wrong("turns the values too", says="not turned")
+@wrong("turns the values too", says="the values are not turned")
 def rotary_attention(q, k, v, positions, base=10_000.0):
     q, k, v = (apply_rope(x, positions, base) for x in (q, k, v))
     return F.scaled_dot_product_attention(q, k, v, is_causal=True)
 
 
-@wrong("turns the queries alone", says="by the same positions")
+@wrong("turns the queries alone", says="but not the keys")
 def rotary_attention(q, k, v, positions, base=10_000.0):
     return F.scaled_dot_product_attention(apply_rope(q, positions, base), k, v, is_causal=True)
 
 
-@wrong("not causal", says="sees only itself")
+@wrong("ignores the positions", says="the positions are not used")
+def rotary_attention(q, k, v, positions, base=10_000.0):
+    places = torch.arange(q.shape[-2])
+    return F.scaled_dot_product_attention(apply_rope(q, places, base), apply_rope(k, places, base), v, is_causal=True)
+
+
+@wrong("a mask by the positions, not by the rows", says="whatever the positions say")
+def rotary_attention(q, k, v, positions, base=10_000.0):
+    q, k = apply_rope(q, positions, base), apply_rope(k, positions, base)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=positions[:, None] >= positions)
+
+
+@wrong("not causal", says="later words are seen")
 def rotary_attention(q, k, v, positions, base=10_000.0):
     return F.scaled_dot_product_attention(apply_rope(q, positions, base), apply_rope(k, positions, base), v)
 
@@ -818,6 +866,25 @@ def apply_rope_half(x, positions, base=10_000.0):
 def apply_rope_half(x, positions, base=10_000.0):
     angles = torch.arange(x.shape[-2])[:, None] * rope_frequencies(x.shape[-1], base)
     return torch.cat(rotate_pair(*x.chunk(2, dim=-1), angles), dim=-1).to(x.dtype)
+
+
+@wrong("does not cast the result", says="cast it in the end")
+def apply_rope_half(x, positions, base=10_000.0):
+    angles = positions[..., None] * rope_frequencies(x.shape[-1], base)
+    return torch.cat(rotate_pair(*x.chunk(2, dim=-1), angles), dim=-1)
+
+
+@wrong("angles in the dtype of x", says="make the angles in float32")
+def apply_rope_half(x, positions, base=10_000.0):
+    angles = positions[..., None].to(x.dtype) * rope_frequencies(x.shape[-1], base).to(x.dtype)
+    return torch.cat(rotate_pair(*x.chunk(2, dim=-1), angles), dim=-1).to(x.dtype)
+
+
+@wrong("turns x in place", says="x itself was changed")
+def apply_rope_half(x, positions, base=10_000.0):
+    angles, half = positions[..., None] * rope_frequencies(x.shape[-1], base), x.shape[-1] // 2
+    x[..., :half], x[..., half:] = rotate_pair(*x.chunk(2, dim=-1), angles)
+    return x
 
 
 @right("through the interleaved form")
@@ -909,6 +976,16 @@ def interpolate_positions(positions, trained, length):
 @wrong("keeps int64 for short texts and all", says="float32")
 def interpolate_positions(positions, trained, length):
     return positions * trained // max(length, trained)
+
+
+@wrong("the whole number 1 as the factor of a text that fits", says="should be float32")
+def interpolate_positions(positions, trained, length):
+    return positions * min(1, trained / length)
+
+
+@wrong("decides by the largest place", says="the length decides")
+def interpolate_positions(positions, trained, length):
+    return positions.float() if positions.max() < trained else positions * (trained / length)
 
 
 @right("with a condition")
