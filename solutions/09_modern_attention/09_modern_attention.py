@@ -21,7 +21,7 @@
 # %% [markdown]
 # ## The model
 #
-# Orange boxes with a pencil are yours. Section 5, merging tokens, stands beside the model: it works between any two blocks.
+# Orange boxes with a pencil are yours. Section 5, merging tokens, stands beside the model: here it works between two blocks.
 
 # %% nbgrader={"grade": false, "grade_id": "setup", "locked": true, "schema_version": 3, "solution": false, "task": false}
 import torch
@@ -74,7 +74,7 @@ def grouped_query_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None
     From scratch: not with PyTorch's own attention; torch.softmax is yours to use.
     q: (b, h, l_q, d). k: (b, g, l_k, d). v: (b, g, l_k, d_v). h is a multiple of g; of each h/g neighbouring
     query heads, counted from 0, all use the same key head.
-    mask: (l_q, l_k) bool, True keeps; each query may see at least one key. None keeps all.
+    mask: (l_q, l_k) bool on q's device, True keeps; each query may see at least one key. None keeps all.
     Returns: (b, h, l_q, d_v). The scores are divided by √d, d being the size of a query.
     >>> v = torch.tensor([10.0, 20.0]).reshape(1, 2, 1, 1)  # two heads, one key each
     >>> grouped_query_attention(torch.ones(1, 4, 1, 3), torch.ones(1, 2, 1, 3), v).flatten()
@@ -157,12 +157,13 @@ with exercise("grouped_query_attention", points=2):
 # %% [markdown]
 # ## 2. What is a block of Llama?
 #
-# Four changes to GPT-2's block, all of which you know. The norm is RMS norm; positions are rotary, and the halves of a
-# head are turned (lesson 08's half-split form); key heads are shared; the feed-forward layer has a gate. No biases.
+# Five changes to GPT-2's block, all of which you know. The norm is RMS norm; positions are rotary, and the halves of a
+# head are turned (lesson 08's half-split form); key heads are shared; the feed-forward layer has a gate; there are no biases.
 #
 # A cache keeps what a layer needs of the tokens so far. Here is one for any kind of attention: it appends the tensors that
 # it is given along the axis of the tokens, and counts the tokens that it has seen. `causal_mask` is lesson 07's, aligned
-# with the lower right corner.
+# with the lower right corner. `rotate(x, positions, base)` is lesson 08's, half-split unless told. What you make
+# yourself, positions and masks, goes to `x.device`.
 
 # %%
 from functools import partial
@@ -192,8 +193,8 @@ class Cache:
         return sum(tensor.numel() for tensor in self.kept)
 
 
-def causal_mask(new: int, so_far: int) -> Tensor:
-    """(new, so_far) bool: the last `new` of `so_far` tokens, each sees itself and all before it."""
+def causal_mask(new: int, so_far: int, device: torch.device | None = None) -> Tensor:
+    """(new, so_far) bool on `device`: the last `new` of `so_far` tokens, each sees itself and all before it."""
     return torch.ones(new, so_far, dtype=torch.bool, device=device).tril(so_far - new)
 
 
@@ -237,7 +238,7 @@ class LlamaAttention(nn.Module):
         q, k = rotate(q, positions, self.base), rotate(k, positions, self.base)
         if cache is not None:
             k, v = cache.update(k, v)  # (b, g, so far, d)
-        mixed = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2]))
+        mixed = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2], x.device))
         return self.w_o(rearrange(mixed, "b h l d -> b l (h d)"))
         ### END SOLUTION
 
@@ -253,16 +254,18 @@ with exercise("LlamaAttention", points=2):
         z = torch.complex(one, two) * torch.polar(torch.ones(()).double(), places[:, None] * speeds)
         return torch.cat([z.real, z.imag], -1) if pairs is None else torch.stack([z.real, z.imag], -1).flatten(-2)
 
-    def llama(state, h, g, x, turn, causal=True, repeated=False):  # the layer, by PyTorch's fused attention
+    def llama(state, h, g, x, turn, turn_q=None, turn_v=None, mask=None):  # the layer, by PyTorch's fused attention
         q, k, v = (F.linear(x, state[f"w_{name}.weight"]) for name in "qkv")
         q, k, v = (t.unflatten(-1, (n, -1)).transpose(1, 2) for t, n in ((q, h), (k, g), (v, g)))
-        q, k = turn(q), turn(k)
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=True)
+        q, k, v = (turn_q or turn)(q), turn(k), turn_v(v) if turn_v else v
+        mask = torch.ones(x.shape[1], x.shape[1]).tril() > 0 if mask is None else mask
+        mixed = F.scaled_dot_product_attention(q, k, v, mask, enable_gqa=True)
         return F.linear(mixed.transpose(1, 2).flatten(2), state["w_o.weight"])
 
     wide, h, g, base, n = 24, 6, 2, 500.0, 7
     attend = place(LlamaAttention, wide, h, g, base).double()
-    expect_equal([attend.n_heads, attend.n_kv_heads], [h, g], "keep n_heads and n_kv_heads as attributes")
+    attributes = [getattr(attend, name, None) for name in ("n_heads", "n_kv_heads", "base")]
+    expect_equal(attributes, [h, g, base], "keep n_heads, n_kv_heads and base as attributes")
     wanted = {"w_q.weight": (wide, wide), "w_k.weight": (8, wide), "w_v.weight": (8, wide), "w_o.weight": (wide, wide)}
     found = {name: tuple(t.shape) for name, t in attend.state_dict().items()}
     expect_equal(found, wanted, "four nn.Linear without biases; w_k and w_v give n_kv_heads · d_head features only")
@@ -271,7 +274,12 @@ with exercise("LlamaAttention", points=2):
     x = randn(2, n, wide, dtype=torch.float64)
     right = llama(state, h, g, x, lambda t: turned(t, base))
     mistakes = {
-        "a token sees later ones: use causal_mask": llama(state, h, g, x, lambda t: turned(t, base), causal=False),
+        "a token sees later ones: use causal_mask": llama(
+            state, h, g, x, lambda t: turned(t, base), mask=torch.ones(n, n) > 0
+        ),
+        "positions turn queries and keys, not values": llama(
+            state, h, g, x, lambda t: turned(t, base), turn_v=lambda t: turned(t, base)
+        ),
         "queries and keys are not turned": llama(state, h, g, x, lambda t: t),
         "turn by self.base, not by 10,000": llama(state, h, g, x, lambda t: turned(t, 10_000.0)),
         "turn the halves of a head, not neighbours": llama(state, h, g, x, lambda t: turned(t, base, pairs=2)),
@@ -292,9 +300,23 @@ with exercise("LlamaAttention", points=2):
             expect_equal(kept.elements, 2 * 2 * g * 4 * done, hint)
             at = torch.cat([torch.arange(size) for size in parts])[:done]
             restarted = llama(state, h, g, x[:, :done], lambda t, at=at: turned(t, base, at))[:, done - part.shape[1] :]
-            again = {"positions go on from cache.length; here they restart at 0": restarted}
+            late = torch.arange(done) + part.shape[1]
+            late = llama(state, h, g, x[:, :done], lambda t: turned(t, base), lambda t, at=late: turned(t, base, at))
+            again = {
+                "positions go on from cache.length; here they restart at 0": restarted,
+                "the queries' positions begin too late: read cache.length before update": late[:, -part.shape[1] :],
+            }
+            open_rows = torch.ones(part.shape[1], done)
+            for name, seen in {"no mask": open_rows, "a mask of the upper left corner": open_rows.tril()}.items():
+                mask = torch.cat([torch.ones(done, done).tril()[: -part.shape[1]], seen]) > 0
+                masked = llama(state, h, g, x[:, :done], lambda t: turned(t, base), mask=mask)[:, -part.shape[1] :]
+                again[f"here it is {name}: use causal_mask(new, so_far), also with a cache"] = masked
             hint = f"in chunks of {parts}: turn the new keys by their places, then append them, and see all so far"
             expect_close(got, right[:, done - part.shape[1] : done], hint, mistakes=again)
+        keys = F.linear(x, state["w_k.weight"]).unflatten(-1, (g, -1)).transpose(1, 2)
+        expect_close(kept.kept[0], turned(keys, base), "the cache holds the turned keys of all tokens", mistakes={
+            "the cache holds keys before the turn: turn the new keys, then append them": keys,
+        })  # fmt: skip
     ### BEGIN HIDDEN TESTS
     for b, h, g, d, n in ((1, 1, 1, 2, 1), (3, 4, 4, 6, 5), (2, 8, 1, 4, 9)):
         attend = place(LlamaAttention, h * d, h, g).double()
@@ -323,8 +345,8 @@ with exercise("LlamaAttention", points=2):
 # </details>
 # <details><summary>Almost there</summary>
 #
-# `torch.arange(start, start + l)` are the positions. The features of `w_k` split into `n_kv_heads` heads, those of `w_q` into
-# `n_heads`.
+# `torch.arange(start, start + l, device=x.device)` are the positions. The features of `w_k` split into `n_kv_heads` heads,
+# those of `w_q` into `n_heads`.
 #
 # </details>
 # </details>
@@ -577,7 +599,7 @@ class MultiHeadLatentAttention(nn.Module):
         k_c, v = (rearrange(w(c_kv), heads, h=self.n_heads) for w in (self.w_uk, self.w_uv))
         k_r = repeat(k_r, "b l d -> b h l d", h=self.n_heads)
         q, k = torch.cat([q_c, q_r], dim=-1), torch.cat([k_c, k_r], dim=-1)  # (b, h, ·, d_head + d_rope)
-        mixed = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2]))
+        mixed = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2], x.device))
         return self.w_o(rearrange(mixed, "b h l d -> b l (h d)"))
         ### END SOLUTION
 
@@ -592,12 +614,12 @@ with exercise("MultiHeadLatentAttention", points=3):
         z = torch.complex(x[..., :half], x[..., half:]) * torch.polar(torch.ones(()).double(), places[:, None] * speeds)
         return torch.cat([z.real, z.imag], -1)
 
-    def mla(state, h, x, base, places=None, scale=None, norms=True, content=False, causal=True, turn_r=True):
+    def mla(state, h, x, base, places=None, scale=None, norms=("q", "kv"), content=False, causal=True, turns="qk"):
         def w(name, y):
             return F.linear(y, state[f"w_{name}.weight"])
 
         def bar(name, y):
-            return F.rms_norm(y, y.shape[-1:], state[f"{name}_norm.weight"], 1e-6) if norms else y
+            return F.rms_norm(y, y.shape[-1:], state[f"{name}_norm.weight"], 1e-6) if name in norms else y
 
         def split(y):
             return y.unflatten(-1, (h, -1)).transpose(1, 2)
@@ -610,8 +632,8 @@ with exercise("MultiHeadLatentAttention", points=3):
             split(w("uv", c_kv)),
             w("kr", x),
         )
-        if turn_r:
-            q_r, k_r = spun(q_r, base, places), spun(k_r, base, places)
+        q_r = spun(q_r, base, places) if "q" in turns else q_r
+        k_r = spun(k_r, base, places) if "k" in turns else k_r
         if content:
             q_c, k_c = spun(q_c, base, places), spun(k_c, base, places)
         q, k = torch.cat([q_c, q_r], -1), torch.cat([k_c, k_r[:, None].expand(-1, h, -1, -1)], -1)
@@ -628,6 +650,8 @@ with exercise("MultiHeadLatentAttention", points=3):
             place(MultiHeadLatentAttention, wide, h, d, r, c, cq, base).double(),
             mla_shapes(wide, h, d, r, c, cq),
         )
+        attributes = [getattr(attend, name, None) for name in ("n_heads", "d_head", "d_rope", "base")]
+        expect_equal(attributes, [h, d, r, base], "keep n_heads, d_head, d_rope and base as attributes")
         found = {name: tuple(t.shape) for name, t in attend.state_dict().items()}
         expect(
             found.get("w_kr.weight") != (h * r, wide) or h == 1,
@@ -646,11 +670,17 @@ with exercise("MultiHeadLatentAttention", points=3):
             "a token sees later ones: use causal_mask": mla(state, h, x, base, causal=False),
             "divide by √(d_head + d_rope): a query has both parts": mla(state, h, x, base, scale=d**-0.5),
             "positions turn the rotary part only, never the content part": mla(state, h, x, base, content=True),
-            "the rotary parts are not turned": mla(state, h, x, base, turn_r=False),
-            "the latents are normalised: q_norm and kv_norm": mla(state, h, x, base, norms=False),
+            "the rotary parts are not turned": mla(state, h, x, base, turns=""),
+            "q^R is turned, but k^R is not": mla(state, h, x, base, turns="q"),
+            "the latents are normalised: q_norm and kv_norm": mla(state, h, x, base, norms=()),
+            "the queries' latent is not normalised: q_norm": mla(state, h, x, base, norms=("kv",)),
+            "the latent of keys and values is not normalised: kv_norm": mla(state, h, x, base, norms=("q",)),
             "turn by self.base, not by 10,000": mla(state, h, x, 10_000.0),
         } if h > 1 else {}  # fmt: skip
-        expect_close(out, right, "without a cache the result differs from the equations", mistakes=mistakes)
+        hint = (
+            "compare line by line: norms (eps 1e-6), turns of q^R and k^R, √(d_head + d_rope), the order of the heads"
+        )
+        expect_close(out, right, hint, mistakes=mistakes)
         for parts in ([n - 2, 1, 1], [1] * n, [n]):
             kept, done = place(Cache), 0
             for part in x.split(parts, dim=1):
@@ -664,6 +694,13 @@ with exercise("MultiHeadLatentAttention", points=3):
                 again = {"positions go on from cache.length; here they restart at 0": restarted}
                 hint = f"in chunks of {parts}: keep normalised latents and turned keys, make keys and values of all"
                 expect_close(got, right[:, done - part.shape[1] : done], hint, mistakes=again)
+            latent, key = (F.linear(x, state[f"w_{name}.weight"]) for name in ("dkv", "kr"))
+            normalised = F.rms_norm(latent, (c,), state["kv_norm.weight"], 1e-6)
+            hint = "the cache holds the normalised latents of all tokens first"
+            expect_close(kept.kept[0], normalised, hint, mistakes={"the cache holds latents before the norm": latent})
+            hint = "the cache holds the turned rotary keys of all tokens second"
+            raw = {"the cache holds rotary keys before the turn: turn the new ones, then append them": key}
+            expect_close(kept.kept[1], spun(key, base), hint, mistakes=raw)
     ### BEGIN HIDDEN TESTS
     attend, wanted = place(MultiHeadLatentAttention, 8, 4, 3, 2, 5, 7).double(), mla_shapes(8, 4, 3, 2, 5, 7)
     state = {name: 0.6 * randn(*shape, dtype=torch.float64) for name, shape in wanted.items()}
@@ -691,8 +728,7 @@ with exercise("MultiHeadLatentAttention", points=3):
 # </details>
 # <details><summary>Almost there</summary>
 #
-# `rotate` takes the rotary key without an axis for heads, (b, l, d_rope), just as well. `repeat` or `expand` gives it the
-# heads' axis, `torch.cat` on the last axis puts the parts together; `grouped_query_attention` does the rest.
+# `rotate` takes the rotary key without an axis for heads, (b, l, d_rope), just as well. It gets that axis after the cache.
 #
 # </details>
 # </details>
@@ -715,9 +751,10 @@ with exercise("MultiHeadLatentAttention", points=3):
 
 # %% nbgrader={"grade": false, "grade_id": "absorb", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def absorb(w_q: Tensor, w_uk: Tensor) -> Tensor:
-    """The matrix of each head that takes what queries are made from straight to the space of the latents.
+    """The matrix of each head that takes c^Q, what queries are made from, straight to the space of the latents.
 
-    w_q: (h, d_head, d_in), head i's query is w_q[i] @ x. w_uk: (h, d_head, d_latent), its key is w_uk[i] @ c.
+    w_q: (h, d_head, d_in), W^UQ of each head; head i's query is w_q[i] @ x.
+    w_uk: (h, d_head, d_latent), its key is w_uk[i] @ c.
     Returns: w (h, d_latent, d_in), such that (w[i] @ x) · c is head i's query times its key, for all x and c.
     >>> absorb(torch.tensor([[[2.0]]]), torch.tensor([[[3.0, 1.0]]]))
     tensor([[[6.],
@@ -784,7 +821,9 @@ def absorbed_step(layer: MultiHeadLatentAttention, absorbed: Tensor, x: Tensor, 
     q_c = einsum(c_q, absorbed, "b l c, h latent c -> b h l latent")
     q, k = torch.cat([q_c, q_r], dim=-1), torch.cat([c_kv, k_r], dim=-1)[:, None]  # one key head
     q = q * (q.shape[-1] / (layer.d_head + layer.d_rope)) ** 0.5  # the scale is that of the expanded heads
-    mixed = grouped_query_attention(q, k, c_kv[:, None], causal_mask(q.shape[2], k.shape[2]))  # (b, h, l, latent)
+    mixed = grouped_query_attention(
+        q, k, c_kv[:, None], causal_mask(q.shape[2], k.shape[2], x.device)
+    )  # (b, h, l, latent)
     w_uv = rearrange(layer.w_uv.weight, per_head, h=layer.n_heads)
     return layer.w_o(rearrange(einsum(mixed, w_uv, "b h l c, h d c -> b h l d"), "b h l d -> b l (h d)"))
 
@@ -851,7 +890,7 @@ for distance in (0, 1, 2, 10):
 def sliding_window_mask(length: int, window: int) -> Tensor:
     """Causal: each token sees the last `window` tokens, itself included; fewer at the beginning.
 
-    window ≥ 1. Returns: (length, length) bool, row i the query, column j the key, True keeps.
+    window ≥ 1. Returns: (length, length) bool on the CPU, row i the query, column j the key, True keeps.
     >>> sliding_window_mask(4, 2).int()
     tensor([[1, 0, 0, 0],
             [1, 1, 0, 0],
@@ -904,7 +943,7 @@ with exercise("sliding_window_mask", points=1):
 def global_local_mask(length: int, reach: int, global_tokens: list[int]) -> Tensor:
     """Not causal: each token sees its neighbours up to `reach` away on both sides; global ones see all and are seen by all.
 
-    reach ≥ 0. global_tokens: places, possibly none. Returns: (length, length) bool, True keeps.
+    reach ≥ 0. global_tokens: places, possibly none. Returns: (length, length) bool on the CPU, True keeps.
     >>> global_local_mask(4, 0, [1]).int()
     tensor([[1, 1, 0, 0],
             [1, 1, 1, 1],
@@ -960,7 +999,7 @@ with exercise("global_local_mask", points=1):
 def strided_mask(length: int, stride: int) -> Tensor:
     """Causal: each token sees the last `stride` tokens, itself included, and every token a multiple of `stride` before it.
 
-    stride ≥ 1. Returns: (length, length) bool, True keeps.
+    stride ≥ 1. Returns: (length, length) bool on the CPU, True keeps.
     >>> strided_mask(6, 3)[5].int()
     tensor([0, 0, 1, 1, 1, 1], dtype=torch.int32)
     """
@@ -976,12 +1015,14 @@ with exercise("strided_mask", points=1):
     for n, s in ((11, 3), (6, 1), (5, 8), (1, 2), (16, 4)):
         seen = [[j <= i and (i - j < s or (i - j) % s == 0) for j in range(n)] for i in range(n)]
         columns = [[j <= i and (i - j < s or j % s == s - 1) for j in range(n)] for i in range(n)]
+        fixed = [[j <= i and (i - j < s or j % s == 0) for j in range(n)] for i in range(n)]
         both = [[i - j < s and j - i < s or (i - j) % s == 0 for j in range(n)] for i in range(n)]
         local = [[0 <= i - j < s for j in range(n)] for i in range(n)]
         far = [[j <= i and (i - j) % s == 0 for j in range(n)] for i in range(n)]
         right = torch.tensor(seen)
         expect_equal(strided_mask(n, s), right, f"{n} tokens, a stride of {s}: they differ", mistakes={
             "count the stride back from the query, not from the first token": torch.tensor(columns),
+            "count the stride back from the query, not from token 0": torch.tensor(fixed),
             "causal: no token sees a later one": torch.tensor(both),
             "the far tokens, a multiple of the stride before, are missing": torch.tensor(local),
             "the last `stride` tokens are missing": torch.tensor(far),
@@ -1011,7 +1052,7 @@ with exercise("strided_mask", points=1):
 # %% jupyter={"source_hidden": true}
 n_shown = 24
 shown_masks = [
-    causal_mask(n_shown, n_shown).cpu(),
+    causal_mask(n_shown, n_shown),
     sliding_window_mask(n_shown, 5),
     strided_mask(n_shown, 5),
     global_local_mask(n_shown, 2, [0, 12]),
@@ -1030,7 +1071,9 @@ image_grid(
 # %% [markdown]
 # ### Does a mask save anything?
 #
-# Not yet. With a mask, all $l^2$ scores are computed first and most are thrown away. To save work and memory, the scores
+# Not as a *table*: all $l^2$ scores are computed first and most are thrown away. Fused kernels do better. FlashAttention
+# (Dao et al. 2022) never stores the table of full attention, and with a window it skips blocks that are hidden entirely;
+# FlexAttention takes the mask as a rule and does the same. You write the skipping next. To save work and memory, the scores
 # outside the window must never be made. Cut the text into blocks of $w$ tokens. The keys that a block's queries may see lie
 # in that block and the one before, so each block needs a table of $w \times 2w$ scores, and all together $2 l w$.
 #
@@ -1044,7 +1087,7 @@ def banded_attention(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
     """Attention under sliding_window_mask(l, window), without ever making a table of all pairs.
 
     q, k: (b, h, l, d). v: (b, h, l, d_v). window ≥ 1; it need not divide l, and may be larger.
-    Memory: no tensor on the way has more elements than grows in proportion to l; l · l is too many, also for a mask.
+    Work and memory grow in proportion to l: l · l is too many, for scores and for a mask. All is on q's device.
     Returns: (b, h, l, d_v); scores are divided by √d.
     >>> x = torch.randn(1, 2, 7, 4)
     >>> full = F.scaled_dot_product_attention(x, x, x, sliding_window_mask(7, 3))
@@ -1084,28 +1127,38 @@ with exercise("banded_attention", points=2):
         q, k, v = randn(b, h, n, d), randn(b, h, n, d), randn(b, h, n, d_v)
         out = banded_attention(q, k, v, w)
         expect_equal(tuple(out.shape), (b, h, n, d_v), f"{n} tokens in, {n} out: cut off what fills the last block")
+        same_block = torch.arange(n) // w == torch.arange(n)[:, None] // w
+        filled = [F.pad(t, (0, 0, w, 0)) for t in (k, v)]  # w keys of zeros in front
+        early = torch.ones(n, w).triu(1) > 0
         mistakes = {
             "a token sees later ones": fused(q, k, v, torch.ones(n, n).tril(w - 1).triu(1 - w).bool()),
             "the window is one too wide: it includes the token itself": fused(q, k, v, band(n, w + 1)),
             "the scores are not divided by √d": fused(q, k, v, band(n, w), scale=1.0),
             "all earlier tokens are seen: the window is not used": fused(q, k, v, band(n, n)),
             "a query sees its own block only: it also sees the end of the block before": fused(
-                q, k, v, band(n, w) & (torch.arange(n) // w == torch.arange(n)[:, None] // w)
+                q, k, v, band(n, w) & same_block
+            ),
+            "a query sees later tokens of its own block": fused(q, k, v, band(n, w) | same_block),
+            "in the first block the keys before 0 are filling: hide them": fused(
+                q, *filled, torch.cat([early, band(n, w)], 1)
             ),
         }
         expect(out.isfinite().all(), "NaN or infinite: a row of a block sees no key at all")
         expect_close(
             out, fused(q, k, v, band(n, w)), f"{n} tokens, a window of {w}: the result differs", mistakes=mistakes
         )
-    w, sizes = 8, {}
+    w, sizes, work = 8, {}, {}
     count = place(partial, largest_tensor, banded_attention)  # counts where the answer runs
+    count_work = place(partial, multiply_adds, banded_attention)
     for n in (64, 256):
         q, k, v = randn(1, 1, n, 4), randn(1, 1, n, 4), randn(1, 1, n, 4)
-        sizes[n] = count(q, k, v, w)
+        sizes[n], work[n] = count(q, k, v, w), count_work(q, k, v, w)
     expect(sizes[256] < 256 * 256, "a table of all pairs is made: 256 · 256 elements for 256 tokens", got=sizes)
     expect(
         sizes[256] <= 5 * sizes[64], "four times the text, and the largest tensor grows more than fourfold", got=sizes
     )
+    hint = "four times the text, and the work grows more than fourfold: scores outside the window are made"
+    expect(work[256] <= 5 * work[64], hint, got=work)
     q, k, v = randn(1, 2, 10, 4), randn(1, 2, 10, 4), randn(1, 2, 10, 4)
     slopes = gradients(banded_attention, q, k, v, 4, upstream=randn(1, 2, 10, 4))
     expect(all(g.isfinite().all() and g.any() for g in slopes), "the gradient is NaN or zero")
@@ -1176,9 +1229,9 @@ curves(
 # %% [markdown]
 # ## 5. Do two tokens that say the same need two places?
 #
-# In pictures, neighbouring patches often look alike. **Token merging** (ToMe, Bolya et al. 2023) makes one of two, between
-# the layers, without any training. Which ones? Comparing all pairs and solving the best matching is slow. So take a rule that
-# is one matrix product and one sort:
+# In pictures, neighbouring patches often look alike. **Token merging** (ToMe, Bolya et al. 2023) makes one of two, inside
+# each block, between attention and feed-forward layer, and compares that block's keys. It needs no training. Which ones?
+# Comparing all pairs and solving the best matching is slow. So take a rule that is one matrix product and one sort:
 #
 # 1. Split the tokens: those at even places may go, those at odd places may receive.
 # 2. Each even token finds its most similar odd token, by cosine.
@@ -1249,9 +1302,11 @@ with exercise("bipartite_soft_matching", points=2):
         unique = all(len(set(row)) == r for row in merged.tolist())
         expect(unique, "a token goes twice: each even token has one edge, to its most similar odd token", got=merged)
         right, by_product = matched(metric, r), matched(metric, r, product)
+        along = matched(F.normalize(metric, dim=1), r, product)
         least = matched(metric, (n + 1) // 2)[0].flip(1)[:, :r]
         mistakes = {
             "compare directions: cosine, not the dot product": by_product[0],
+            "each token is brought to length 1: normalise along the features": along[0],
             "the most similar go, not the least": least,
             "the most similar first": right[0].sort(-1).values,
         } if n > 10 and d > 2 else {}  # fmt: skip
@@ -1288,7 +1343,7 @@ with exercise("bipartite_soft_matching", points=2):
 # %% [markdown]
 # ### What becomes of them?
 #
-# Three rules. Say the tokens $a = (1, 2, 3, 4)$ and $b = (5, 0, 5, 0)$ become one:
+# Three rules; the digits below use the mean, which is ToMe's. Say the tokens $a = (1, 2, 3, 4)$ and $b = (5, 0, 5, 0)$ become one:
 #
 # - **mean**, by sizes: if $a$ stands for 3 tokens already and $b$ for 1, $(3a + b)/4 = (2, 1.5, 3.5, 3)$;
 # - **magnitude**: the longer vector stays as it is. $|a| = 5.5$, $|b| = 7.1$: $b$;
@@ -1334,14 +1389,14 @@ def merge_tokens(x: Tensor, sizes: Tensor, merged: Tensor, into: Tensor, rule: s
 # %% nbgrader={"grade": true, "grade_id": "test_merge_tokens", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 with exercise("merge_tokens", points=2):
 
-    def by_hand(x, sizes, merged, into, rule, weighted=True):  # token by token
+    def by_hand(x, sizes, merged, into, rule, weighted=True, order=sorted):  # token by token
         rows, counts = [], []
         for i in range(len(x)):
             groups = {j: [j] for j in range(x.shape[1]) if j not in merged[i].tolist()}
             for gone, to in zip(merged[i].tolist(), into[i].tolist(), strict=True):
                 groups[to].append(gone)
             row = []
-            for group in map(sorted, groups.values()):
+            for group in map(order, groups.values()):
                 tokens, weights = x[i, group], sizes[i, group] if weighted else torch.ones(len(group), dtype=x.dtype)
                 if rule == "mean":
                     row.append((tokens * weights[:, None]).sum(0) / weights.sum())
@@ -1376,6 +1431,16 @@ with exercise("merge_tokens", points=2):
             } if n > 6 else {}  # fmt: skip
             if rule == "mean" and n > 6:
                 mistakes["the mean is weighted by sizes: a token that stands for three counts three times"] = plain
+            if rule == "interleave" and n > 6:
+                receiver_first = by_hand(x, sizes, merged, into, rule, order=list)[0]
+                mistakes["turns go in the order of the tokens' places, not the receiver first"] = receiver_first
+            if rule == "mean" and n > 6:
+                lone = {(i, j): m for i in range(b) for m, j in zip(merged[i].tolist(), into[i].tolist(), strict=True)}
+                sums, counts = x * sizes[..., None], sizes.clone()
+                for (i, j), m in lone.items():  # of several that go into j, the last
+                    sums[i, j], counts[i, j] = sums[i, j] + sums[i, m], counts[i, j] + counts[i, m]
+                once = "several may go into one token, but `+=` at repeated places adds one: scatter_add or index_add"
+                mistakes[once] = (sums / counts[..., None])[stay].unflatten(0, (b, n - r))
             expect_close(result[0], right[0], f"by {rule} the tokens differ", mistakes=mistakes)
             expect_close(result[1], right[1], f"by {rule}: the new size is the sum of the group's sizes", mistakes={
                 "the sizes of the tokens that went are lost": sizes[stay].unflatten(0, (b, n - r)),
@@ -1487,8 +1552,9 @@ with exercise("proportional_attention", points=1):
 # %% [markdown]
 # ### What to look at
 #
-# A digit of 64 pixels is 64 tokens. Each pixel is compared by its ink and its place, and merged by the mean, a quarter of the
-# tokens at a time. Each pixel is then drawn with the ink of its token.
+# A digit of 64 pixels is 64 tokens. Each pixel is compared by its ink and its place (and a constant 1: a cosine
+# ignores lengths, and dark pixels must differ by place, too), and merged by the mean, a quarter of the tokens at a time.
+# Each pixel is then drawn with the ink of its token.
 
 # %%
 from utils.data.digits import load_digits
@@ -1686,7 +1752,7 @@ labelled_points(
     list(models),
     xlabel=f"thousand numbers in the cache after {length} letters",
     ylabel="held-out loss (nats a letter)",
-    title="The cache shrinks to an eighth, the loss changes by less than a tenth",
+    title="Much smaller caches, and losses close together",
     alt="Five points, the size of the cache across and the held-out loss up: "
     + "; ".join(f"{name} {kept_numbers[name]:,} numbers, loss {held_out_losses[name]:.2f}" for name in models) + ".",
 )  # fmt: skip
@@ -1698,8 +1764,11 @@ labelled_points(
 #   stays as it is, however long the text becomes.
 # - **Work.** MLA as it is written makes all keys and values anew for each letter, and costs seven times as much as MHA.
 #   Absorbed it gives the same logits for a sixth of that. It stays a little above MHA: each head now compares
-#   $24 + 8 = 32$ numbers where MHA compares 16. What it saves is memory.
-# - **Loss.** All five lie within 0.15 nats, and not in the order of their caches. The smallest cache even has the lowest
+#   $24 + 8 = 32$ numbers and mixes 24, where MHA compares and mixes 16. What it saves is memory. Absorbing pays when few
+#   queries meet many keys, as in writing. In training and in reading a prompt the expanded form is cheaper a pair:
+#   DeepSeek-V3's heads compare 192 numbers and mix 128, absorbed 576 and 512.
+# - **Loss.** All five lie within 0.15 nats, and not in the order of their caches. This is one seed, and the models have
+#   between 82 and 95 thousand parameters: differences of this size cannot rank them. The smallest cache even has the lowest
 #   loss: letters are spelt by near letters, and a window of 16 spares the model the search. That is about this task. Through
 #   two layers nothing from further back than 30 letters can reach it, whatever the text asks.
 
@@ -1743,7 +1812,7 @@ explore_cache(cache_elements_per_token)
 # %% [markdown]
 # ## At full size
 #
-# Sizes from Touvron et al. (2023, Llama 2), Grattafiori et al. (2024, table 3, Llama 3), Jiang et al. (2023, Mistral 7B) and
+# Sizes from Touvron et al. (2023, Llama 2), Grattafiori et al. (2024, table 3, Llama 3), Jiang et al. (2023, Mistral 7B v0.1) and
 # DeepSeek-AI (2024, DeepSeek-V3, section 4.2). Your function does the rest, at two bytes a number:
 
 
@@ -1753,19 +1822,23 @@ published = {
     "Llama 2 70B": ("GQA", 80, 64, 128, 8),
     "Llama 3 8B": ("GQA", 32, 32, 128, 8),
     "Llama 3 405B": ("GQA", 126, 128, 128, 8),
-    "Mistral 7B": ("GQA", 32, 32, 128, 8),
+    "Mistral 7B v0.1": ("GQA", 32, 32, 128, 8),
     "DeepSeek-V3": ("MLA", 61, 128, 128, None, 512, 64),
 }
-print(f"{'':<14}{'':>5}{'numbers a token':>17}{'bytes a token':>15}{'128k tokens, GiB':>18}{'as MHA, GiB':>13}")
+print(f"{'':<16}{'':>5}{'numbers a token':>17}{'bytes a token':>15}{'128k tokens, GiB':>18}{'as MHA, GiB':>13}")
 for name, (kind, *sizes_of) in published.items():
     numbers, as_mha = cache_elements_per_token(kind, *sizes_of), cache_elements_per_token("MHA", *sizes_of)
     gib = [2 * n * 2**17 / 2**30 for n in (numbers, as_mha)]
-    print(f"{name:<14}{kind:>5}{numbers:>17,}{2 * numbers:>15,}{gib[0]:>18.1f}{gib[1]:>13.1f}")
+    print(f"{name:<16}{kind:>5}{numbers:>17,}{2 * numbers:>15,}{gib[0]:>18.1f}{gib[1]:>13.1f}")
 
 # %% [markdown]
 # DeepSeek-V3 has 671 billion parameters and keeps less for a token than Llama 3 8B. Zhao et al. (2025, table 1) count the
-# same for the two giants: 516.096 and 70.272 thousand bytes a token. Mistral 7B keeps the last 4,096 tokens only, so its cache
-# stops growing at 0.5 GiB; through 32 layers news can still come from 131,000 tokens back.
+# same for the two giants: 516.096 and 70.272 thousand bytes a token. Mistral 7B v0.1 keeps the last 4,096 tokens only, so its
+# cache stops growing at 0.5 GiB, not at the 16 of the table; through 32 layers news can still come from 131,000 tokens
+# back. Its later versions have no window. Llama 2 was made for 4,096 tokens: its 128k are only arithmetic. "As MHA" takes
+# keys of 128 for DeepSeek-V3; with its rotary part they would be 192 wide.
+#
+# Models since alternate layers with a window and layers that see all (Gemma 2 and 3, gpt-oss).
 #
 # Does sharing hurt? Ainslie et al. (2023, table 1) trained T5-XXL further with shared heads: on average over their tasks 47.2
 # with MHA, 46.6 with MQA, 47.1 with GQA of 8 groups, at 1.51, 0.24 and 0.28 seconds a sample. DeepSeek-V2 reports a cache 93.3 %
@@ -1856,7 +1929,7 @@ score_card()
 #
 # - Query heads can share keys and values: MHA, GQA and MQA differ in one number, and the cache keeps the shared heads.
 # - MLA keeps one latent and one rotary key a token. Absorbed, it never makes a key; positions must stay out of the content.
-# - A mask alone saves nothing. Cut the text into blocks, and a window's scores cost l·w, not l².
+# - A table as mask saves nothing. Cut the text into blocks, and a window's scores cost l·w, not l².
 # - Tokens that say the same can be merged; sizes keep means and attention honest.
 # - Count it: the numbers in the cache, the elements of the largest tensor, the multiply–adds of the next token.
 #

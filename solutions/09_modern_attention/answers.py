@@ -136,7 +136,7 @@ class LlamaAttention(nn.Module):
         k, v = k.repeat_interleave(n, 1), v.repeat_interleave(n, 1)
         if cache is not None:
             k, v = cache.update(k, v)
-        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2]))
+        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2], x.device))
         return self.w_o(rearrange(out, "b h l d -> b l (h d)"))
 
 
@@ -160,7 +160,7 @@ class LlamaAttention(nn.Module):
         q, k = rotate(q, positions, self.base), rotate(k, positions, self.base)
         if cache is not None:
             k, v = cache.update(k, v)
-        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2]))
+        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2], x.device))
         return self.w_o(rearrange(out, "b h l d -> b l (h d)"))
 
 
@@ -184,7 +184,7 @@ class LlamaAttention(nn.Module):
         if cache is not None:
             k, v = cache.update(k, v)
         q, k = rotate(q, positions, self.base), rotate(k, torch.arange(k.shape[2]) + start, self.base)
-        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2]))
+        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2], x.device))
         return self.w_o(rearrange(out, "b h l d -> b l (h d)"))
 
 
@@ -207,7 +207,7 @@ class LlamaAttention(nn.Module):
         v = rearrange(self.w_v(x), "b l (h d) -> b h l d", h=self.n_kv_heads)
         if cache is not None:
             k, v = cache.update(k, v)
-        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2]))
+        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2], x.device))
         return self.w_o(rearrange(out, "b h l d -> b l (h d)"))
 
 
@@ -231,7 +231,7 @@ class LlamaAttention(nn.Module):
         q, k = (rotate(t, positions, self.base, interleaved=True) for t in (q, k))
         if cache is not None:
             k, v = cache.update(k, v)
-        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2]))
+        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2], x.device))
         return self.w_o(rearrange(out, "b h l d -> b l (h d)"))
 
 
@@ -255,11 +255,11 @@ class LlamaAttention(nn.Module):
         q, k = rotate(q, positions), rotate(k, positions)
         if cache is not None:
             k, v = cache.update(k, v)
-        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2]))
+        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2], x.device))
         return self.w_o(rearrange(out, "b h l d -> b l (h d)"))
 
 
-@wrong("turns the values, too", says="split heads, turn q and k")
+@wrong("turns the values, too", says="not values")
 class LlamaAttention(nn.Module):
     def __init__(self, d_model, n_heads, n_kv_heads, base=10_000.0):
         super().__init__()
@@ -280,7 +280,7 @@ class LlamaAttention(nn.Module):
         v = rotate(v, positions, self.base)
         if cache is not None:
             k, v = cache.update(k, v)
-        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2]))
+        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2], x.device))
         return self.w_o(rearrange(out, "b h l d -> b l (h d)"))
 
 
@@ -308,7 +308,7 @@ class LlamaAttention(nn.Module):
         return self.w_o(rearrange(out, "b h l d -> b l (h d)"))
 
 
-@wrong("a mask aligned with the upper left corner", says="see all so far")
+@wrong("a mask aligned with the upper left corner", says="also with a cache")
 class LlamaAttention(nn.Module):
     def __init__(self, d_model, n_heads, n_kv_heads, base=10_000.0):
         super().__init__()
@@ -351,7 +351,7 @@ class LlamaAttention(nn.Module):
         k = rearrange(self.w_k(x), "b l (h d) -> b h l d", h=self.n_kv_heads)
         v = rearrange(self.w_v(x), "b l (h d) -> b h l d", h=self.n_kv_heads)
         q, k = rotate(q, positions, self.base), rotate(k, positions, self.base)
-        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2]))
+        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2], x.device))
         return self.w_o(rearrange(out, "b h l d -> b l (h d)"))
 
 
@@ -375,7 +375,7 @@ class LlamaAttention(nn.Module):
         q, k = rotate(q, positions, self.base), rotate(k, positions, self.base)
         if cache is not None:
             k, v = cache.update(k, v)
-        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2]))
+        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2], x.device))
         return self.w_o(rearrange(out, "b h l d -> b l (h d)"))
 
 
@@ -399,7 +399,114 @@ class LlamaAttention(nn.Module):
         q, k = rotate(q, positions, self.base), rotate(k, positions, self.base)
         if cache is not None:
             k, v = cache.update(k, v)
-        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2]))
+        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2], x.device))
+        return self.w_o(rearrange(out, "b h l d -> b l (h d)"))
+
+
+@wrong("keeps keys before the turn, and turns all of them at each step", says="before the turn: turn the new keys")
+class LlamaAttention(nn.Module):
+    def __init__(self, d_model, n_heads, n_kv_heads, base=10_000.0):
+        super().__init__()
+        self.n_heads, self.n_kv_heads, self.base = n_heads, n_kv_heads, base
+        d_head = d_model // n_heads
+        self.w_q = nn.Linear(d_model, d_model, bias=False)
+        self.w_k = nn.Linear(d_model, n_kv_heads * d_head, bias=False)
+        self.w_v = nn.Linear(d_model, n_kv_heads * d_head, bias=False)
+        self.w_o = nn.Linear(d_model, d_model, bias=False)
+
+    def forward(self, x, cache=None):
+        start = 0 if cache is None else cache.length
+        positions = torch.arange(start, start + x.shape[1])
+        q = rearrange(self.w_q(x), "b l (h d) -> b h l d", h=self.n_heads)
+        k = rearrange(self.w_k(x), "b l (h d) -> b h l d", h=self.n_kv_heads)
+        v = rearrange(self.w_v(x), "b l (h d) -> b h l d", h=self.n_kv_heads)
+        if cache is not None:
+            k, v = cache.update(k, v)
+        q, k = rotate(q, positions, self.base), rotate(k, torch.arange(k.shape[2]), self.base)
+        n = self.n_heads // self.n_kv_heads
+        k, v = k.repeat_interleave(n, 1), v.repeat_interleave(n, 1)
+        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2], x.device))
+        return self.w_o(rearrange(out, "b h l d -> b l (h d)"))
+
+
+@wrong("the base by another name", says="and base as attributes")
+class LlamaAttention(nn.Module):
+    def __init__(self, d_model, n_heads, n_kv_heads, base=10_000.0):
+        super().__init__()
+        self.n_heads, self.n_kv_heads, self._b = n_heads, n_kv_heads, base
+        d_head = d_model // n_heads
+        self.w_q = nn.Linear(d_model, d_model, bias=False)
+        self.w_k = nn.Linear(d_model, n_kv_heads * d_head, bias=False)
+        self.w_v = nn.Linear(d_model, n_kv_heads * d_head, bias=False)
+        self.w_o = nn.Linear(d_model, d_model, bias=False)
+
+    def forward(self, x, cache=None):
+        start = 0 if cache is None else cache.length
+        positions = torch.arange(start, start + x.shape[1])
+        q = rearrange(self.w_q(x), "b l (h d) -> b h l d", h=self.n_heads)
+        k = rearrange(self.w_k(x), "b l (h d) -> b h l d", h=self.n_kv_heads)
+        v = rearrange(self.w_v(x), "b l (h d) -> b h l d", h=self.n_kv_heads)
+        q, k = rotate(q, positions, self._b), rotate(k, positions, self._b)
+        if cache is not None:
+            k, v = cache.update(k, v)
+        n = self.n_heads // self.n_kv_heads
+        k, v = k.repeat_interleave(n, 1), v.repeat_interleave(n, 1)
+        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2], x.device))
+        return self.w_o(rearrange(out, "b h l d -> b l (h d)"))
+
+
+@wrong("reads the queries' place after the update", says="read cache.length before update")
+class LlamaAttention(nn.Module):
+    def __init__(self, d_model, n_heads, n_kv_heads, base=10_000.0):
+        super().__init__()
+        self.n_heads, self.n_kv_heads, self.base = n_heads, n_kv_heads, base
+        d_head = d_model // n_heads
+        self.w_q = nn.Linear(d_model, d_model, bias=False)
+        self.w_k = nn.Linear(d_model, n_kv_heads * d_head, bias=False)
+        self.w_v = nn.Linear(d_model, n_kv_heads * d_head, bias=False)
+        self.w_o = nn.Linear(d_model, d_model, bias=False)
+
+    def forward(self, x, cache=None):
+        start = 0 if cache is None else cache.length
+        positions = torch.arange(start, start + x.shape[1])
+        q = rearrange(self.w_q(x), "b l (h d) -> b h l d", h=self.n_heads)
+        k = rearrange(self.w_k(x), "b l (h d) -> b h l d", h=self.n_kv_heads)
+        v = rearrange(self.w_v(x), "b l (h d) -> b h l d", h=self.n_kv_heads)
+        k = rotate(k, positions, self.base)
+        if cache is not None:
+            k, v = cache.update(k, v)
+        start = 0 if cache is None else cache.length
+        q = rotate(q, start + torch.arange(q.shape[2]), self.base)
+        n = self.n_heads // self.n_kv_heads
+        k, v = k.repeat_interleave(n, 1), v.repeat_interleave(n, 1)
+        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2], x.device))
+        return self.w_o(rearrange(out, "b h l d -> b l (h d)"))
+
+
+@wrong("no mask with a cache", says="also with a cache")
+class LlamaAttention(nn.Module):
+    def __init__(self, d_model, n_heads, n_kv_heads, base=10_000.0):
+        super().__init__()
+        self.n_heads, self.n_kv_heads, self.base = n_heads, n_kv_heads, base
+        d_head = d_model // n_heads
+        self.w_q = nn.Linear(d_model, d_model, bias=False)
+        self.w_k = nn.Linear(d_model, n_kv_heads * d_head, bias=False)
+        self.w_v = nn.Linear(d_model, n_kv_heads * d_head, bias=False)
+        self.w_o = nn.Linear(d_model, d_model, bias=False)
+
+    def forward(self, x, cache=None):
+        start = 0 if cache is None else cache.length
+        positions = torch.arange(start, start + x.shape[1])
+        q = rearrange(self.w_q(x), "b l (h d) -> b h l d", h=self.n_heads)
+        k = rearrange(self.w_k(x), "b l (h d) -> b h l d", h=self.n_kv_heads)
+        v = rearrange(self.w_v(x), "b l (h d) -> b h l d", h=self.n_kv_heads)
+        q, k = rotate(q, positions, self.base), rotate(k, positions, self.base)
+        if cache is not None:
+            k, v = cache.update(k, v)
+        n = self.n_heads // self.n_kv_heads
+        k, v = k.repeat_interleave(n, 1), v.repeat_interleave(n, 1)
+        mask = causal_mask(q.shape[2], q.shape[2], x.device) if cache is None else None
+        out = grouped_query_attention(q, k, v, mask)
         return self.w_o(rearrange(out, "b h l d -> b l (h d)"))
 
 
@@ -450,7 +557,7 @@ class LlamaAttention(nn.Module):
             k, v = cache.update(k, v)
         n = self.n_heads // self.n_kv_heads
         k, v = k.repeat_interleave(n, 1), v.repeat_interleave(n, 1)
-        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2]))
+        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2], x.device))
         return self.w_o(rearrange(out, "b h l d -> b l (h d)"))
 
 
@@ -663,7 +770,7 @@ class MultiHeadLatentAttention(nn.Module):
         k_r = k_r[:, None].expand(-1, self.n_heads, -1, -1)
         q, k = torch.cat([q_c, q_r], -1), torch.cat([k_c, k_r], -1)
         q = q * (q.shape[-1] / self.d_head) ** 0.5
-        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2]))
+        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2], x.device))
         return self.w_o(rearrange(out, "b h l d -> b l (h d)"))
 
 
@@ -695,7 +802,7 @@ class MultiHeadLatentAttention(nn.Module):
         k_c = rotate(k_c, torch.arange(k_c.shape[2]), self.base)
         k_r = k_r[:, None].expand(-1, self.n_heads, -1, -1)
         q, k = torch.cat([q_c, q_r], -1), torch.cat([k_c, k_r], -1)
-        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2]))
+        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2], x.device))
         return self.w_o(rearrange(out, "b h l d -> b l (h d)"))
 
 
@@ -724,7 +831,7 @@ class MultiHeadLatentAttention(nn.Module):
         if cache is not None:
             k_r, k_c, v = cache.update(k_r, k_c, v)
         q, k = torch.cat([q_c, q_r], -1), torch.cat([k_c, k_r], -1)
-        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2]))
+        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2], x.device))
         return self.w_o(rearrange(out, "b h l d -> b l (h d)"))
 
 
@@ -754,7 +861,7 @@ class MultiHeadLatentAttention(nn.Module):
             k_c, v, k_r = cache.update(k_c, v, k_r)
         k_r = k_r[:, None].expand(-1, self.n_heads, -1, -1)
         q, k = torch.cat([q_c, q_r], -1), torch.cat([k_c, k_r], -1)
-        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2]))
+        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2], x.device))
         return self.w_o(rearrange(out, "b h l d -> b l (h d)"))
 
 
@@ -784,7 +891,7 @@ class MultiHeadLatentAttention(nn.Module):
         k_c, v = self.split(self.w_uk(c_kv)), self.split(self.w_uv(c_kv))
         k_r = k_r[:, None].expand(-1, self.n_heads, -1, -1)
         q, k = torch.cat([q_c, q_r], -1), torch.cat([k_c, k_r], -1)
-        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2]))
+        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2], x.device))
         return self.w_o(rearrange(out, "b h l d -> b l (h d)"))
 
 
@@ -814,7 +921,7 @@ class MultiHeadLatentAttention(nn.Module):
         k_c, v = self.split(self.w_uk(c_kv)), self.split(self.w_uv(c_kv))
         k_r = k_r[:, None].expand(-1, self.n_heads, -1, -1)
         q, k = torch.cat([q_c, q_r], -1), torch.cat([k_c, k_r], -1)
-        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2]))
+        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2], x.device))
         return self.w_o(rearrange(out, "b h l d -> b l (h d)"))
 
 
@@ -844,7 +951,189 @@ class MultiHeadLatentAttention(nn.Module):
         k_c, v = self.split(self.w_uk(c_kv)), self.split(self.w_uv(c_kv))
         k_r = k_r[:, None].expand(-1, self.n_heads, -1, -1)
         q, k = torch.cat([q_c, q_r], -1), torch.cat([k_c, k_r], -1)
-        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2]))
+        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2], x.device))
+        return self.w_o(rearrange(out, "b h l d -> b l (h d)"))
+
+
+@wrong("keeps latents before the norm, and normalises all at each step", says="latents before the norm")
+class MultiHeadLatentAttention(nn.Module):
+    def __init__(self, d_model, n_heads, d_head, d_rope, d_latent, d_query, base=10_000.0):
+        super().__init__()
+        self.n_heads, self.d_head, self.d_rope, self.base = n_heads, d_head, d_rope, base
+        sizes = {"dq": (d_model, d_query), "uq": (d_query, n_heads * d_head), "qr": (d_query, n_heads * d_rope)}
+        sizes |= {"dkv": (d_model, d_latent), "uk": (d_latent, n_heads * d_head), "uv": (d_latent, n_heads * d_head)}
+        sizes |= {"kr": (d_model, d_rope), "o": (n_heads * d_head, d_model)}
+        for name, (wide_in, wide_out) in sizes.items():
+            self.add_module(f"w_{name}", nn.Linear(wide_in, wide_out, bias=False))
+        self.q_norm, self.kv_norm = nn.RMSNorm(d_query, 1e-6), nn.RMSNorm(d_latent, 1e-6)
+
+    def split(self, x):
+        return rearrange(x, "b l (h d) -> b h l d", h=self.n_heads)
+
+    def forward(self, x, cache=None):
+        start = 0 if cache is None else cache.length
+        positions = torch.arange(start, start + x.shape[1])
+        c_q, c_kv = self.q_norm(self.w_dq(x)), self.w_dkv(x)
+        q_c, q_r = self.split(self.w_uq(c_q)), rotate(self.split(self.w_qr(c_q)), positions, self.base)
+        k_r = rotate(self.w_kr(x), positions, self.base)
+        if cache is not None:
+            c_kv, k_r = cache.update(c_kv, k_r)
+        c_kv = self.kv_norm(c_kv)
+        k_c, v = self.split(self.w_uk(c_kv)), self.split(self.w_uv(c_kv))
+        k_r = k_r[:, None].expand(-1, self.n_heads, -1, -1)
+        q, k = torch.cat([q_c, q_r], -1), torch.cat([k_c, k_r], -1)
+        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2], x.device))
+        return self.w_o(rearrange(out, "b h l d -> b l (h d)"))
+
+
+@wrong("keeps rotary keys before the turn, and turns all at each step", says="rotary keys before the turn")
+class MultiHeadLatentAttention(nn.Module):
+    def __init__(self, d_model, n_heads, d_head, d_rope, d_latent, d_query, base=10_000.0):
+        super().__init__()
+        self.n_heads, self.d_head, self.d_rope, self.base = n_heads, d_head, d_rope, base
+        sizes = {"dq": (d_model, d_query), "uq": (d_query, n_heads * d_head), "qr": (d_query, n_heads * d_rope)}
+        sizes |= {"dkv": (d_model, d_latent), "uk": (d_latent, n_heads * d_head), "uv": (d_latent, n_heads * d_head)}
+        sizes |= {"kr": (d_model, d_rope), "o": (n_heads * d_head, d_model)}
+        for name, (wide_in, wide_out) in sizes.items():
+            self.add_module(f"w_{name}", nn.Linear(wide_in, wide_out, bias=False))
+        self.q_norm, self.kv_norm = nn.RMSNorm(d_query, 1e-6), nn.RMSNorm(d_latent, 1e-6)
+
+    def split(self, x):
+        return rearrange(x, "b l (h d) -> b h l d", h=self.n_heads)
+
+    def forward(self, x, cache=None):
+        start = 0 if cache is None else cache.length
+        positions = torch.arange(start, start + x.shape[1])
+        c_q, c_kv = self.q_norm(self.w_dq(x)), self.kv_norm(self.w_dkv(x))
+        q_c, q_r = self.split(self.w_uq(c_q)), rotate(self.split(self.w_qr(c_q)), positions, self.base)
+        k_r = self.w_kr(x)
+        if cache is not None:
+            c_kv, k_r = cache.update(c_kv, k_r)
+        k_r = rotate(k_r, torch.arange(k_r.shape[1]), self.base)
+        k_c, v = self.split(self.w_uk(c_kv)), self.split(self.w_uv(c_kv))
+        k_r = k_r[:, None].expand(-1, self.n_heads, -1, -1)
+        q, k = torch.cat([q_c, q_r], -1), torch.cat([k_c, k_r], -1)
+        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2], x.device))
+        return self.w_o(rearrange(out, "b h l d -> b l (h d)"))
+
+
+@wrong("does not keep its sizes", says="d_rope and base as attributes")
+class MultiHeadLatentAttention(nn.Module):
+    def __init__(self, d_model, n_heads, d_head, d_rope, d_latent, d_query, base=10_000.0):
+        super().__init__()
+        self.n_heads, self.base = n_heads, base
+        sizes = {"dq": (d_model, d_query), "uq": (d_query, n_heads * d_head), "qr": (d_query, n_heads * d_rope)}
+        sizes |= {"dkv": (d_model, d_latent), "uk": (d_latent, n_heads * d_head), "uv": (d_latent, n_heads * d_head)}
+        sizes |= {"kr": (d_model, d_rope), "o": (n_heads * d_head, d_model)}
+        for name, (wide_in, wide_out) in sizes.items():
+            self.add_module(f"w_{name}", nn.Linear(wide_in, wide_out, bias=False))
+        self.q_norm, self.kv_norm = nn.RMSNorm(d_query, 1e-6), nn.RMSNorm(d_latent, 1e-6)
+
+    def split(self, x):
+        return rearrange(x, "b l (h d) -> b h l d", h=self.n_heads)
+
+    def forward(self, x, cache=None):
+        start = 0 if cache is None else cache.length
+        positions = torch.arange(start, start + x.shape[1])
+        c_q, c_kv = self.q_norm(self.w_dq(x)), self.kv_norm(self.w_dkv(x))
+        q_c, q_r = self.split(self.w_uq(c_q)), rotate(self.split(self.w_qr(c_q)), positions, self.base)
+        k_r = rotate(self.w_kr(x), positions, self.base)
+        if cache is not None:
+            c_kv, k_r = cache.update(c_kv, k_r)
+        k_c, v = self.split(self.w_uk(c_kv)), self.split(self.w_uv(c_kv))
+        k_r = k_r[:, None].expand(-1, self.n_heads, -1, -1)
+        q, k = torch.cat([q_c, q_r], -1), torch.cat([k_c, k_r], -1)
+        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2], x.device))
+        return self.w_o(rearrange(out, "b h l d -> b l (h d)"))
+
+
+@wrong("only the latent of keys is normalised", says="not normalised: q_norm")
+class MultiHeadLatentAttention(nn.Module):
+    def __init__(self, d_model, n_heads, d_head, d_rope, d_latent, d_query, base=10_000.0):
+        super().__init__()
+        self.n_heads, self.d_head, self.d_rope, self.base = n_heads, d_head, d_rope, base
+        sizes = {"dq": (d_model, d_query), "uq": (d_query, n_heads * d_head), "qr": (d_query, n_heads * d_rope)}
+        sizes |= {"dkv": (d_model, d_latent), "uk": (d_latent, n_heads * d_head), "uv": (d_latent, n_heads * d_head)}
+        sizes |= {"kr": (d_model, d_rope), "o": (n_heads * d_head, d_model)}
+        for name, (wide_in, wide_out) in sizes.items():
+            self.add_module(f"w_{name}", nn.Linear(wide_in, wide_out, bias=False))
+        self.q_norm, self.kv_norm = nn.RMSNorm(d_query, 1e-6), nn.RMSNorm(d_latent, 1e-6)
+
+    def split(self, x):
+        return rearrange(x, "b l (h d) -> b h l d", h=self.n_heads)
+
+    def forward(self, x, cache=None):
+        start = 0 if cache is None else cache.length
+        positions = torch.arange(start, start + x.shape[1])
+        c_q, c_kv = self.w_dq(x), self.kv_norm(self.w_dkv(x))
+        q_c, q_r = self.split(self.w_uq(c_q)), rotate(self.split(self.w_qr(c_q)), positions, self.base)
+        k_r = rotate(self.w_kr(x), positions, self.base)
+        if cache is not None:
+            c_kv, k_r = cache.update(c_kv, k_r)
+        k_c, v = self.split(self.w_uk(c_kv)), self.split(self.w_uv(c_kv))
+        k_r = k_r[:, None].expand(-1, self.n_heads, -1, -1)
+        q, k = torch.cat([q_c, q_r], -1), torch.cat([k_c, k_r], -1)
+        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2], x.device))
+        return self.w_o(rearrange(out, "b h l d -> b l (h d)"))
+
+
+@wrong("only the queries' latent is normalised", says="not normalised: kv_norm")
+class MultiHeadLatentAttention(nn.Module):
+    def __init__(self, d_model, n_heads, d_head, d_rope, d_latent, d_query, base=10_000.0):
+        super().__init__()
+        self.n_heads, self.d_head, self.d_rope, self.base = n_heads, d_head, d_rope, base
+        sizes = {"dq": (d_model, d_query), "uq": (d_query, n_heads * d_head), "qr": (d_query, n_heads * d_rope)}
+        sizes |= {"dkv": (d_model, d_latent), "uk": (d_latent, n_heads * d_head), "uv": (d_latent, n_heads * d_head)}
+        sizes |= {"kr": (d_model, d_rope), "o": (n_heads * d_head, d_model)}
+        for name, (wide_in, wide_out) in sizes.items():
+            self.add_module(f"w_{name}", nn.Linear(wide_in, wide_out, bias=False))
+        self.q_norm, self.kv_norm = nn.RMSNorm(d_query, 1e-6), nn.RMSNorm(d_latent, 1e-6)
+
+    def split(self, x):
+        return rearrange(x, "b l (h d) -> b h l d", h=self.n_heads)
+
+    def forward(self, x, cache=None):
+        start = 0 if cache is None else cache.length
+        positions = torch.arange(start, start + x.shape[1])
+        c_q, c_kv = self.q_norm(self.w_dq(x)), self.w_dkv(x)
+        q_c, q_r = self.split(self.w_uq(c_q)), rotate(self.split(self.w_qr(c_q)), positions, self.base)
+        k_r = rotate(self.w_kr(x), positions, self.base)
+        if cache is not None:
+            c_kv, k_r = cache.update(c_kv, k_r)
+        k_c, v = self.split(self.w_uk(c_kv)), self.split(self.w_uv(c_kv))
+        k_r = k_r[:, None].expand(-1, self.n_heads, -1, -1)
+        q, k = torch.cat([q_c, q_r], -1), torch.cat([k_c, k_r], -1)
+        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2], x.device))
+        return self.w_o(rearrange(out, "b h l d -> b l (h d)"))
+
+
+@wrong("the rotary key is not turned", says="but k^R is not")
+class MultiHeadLatentAttention(nn.Module):
+    def __init__(self, d_model, n_heads, d_head, d_rope, d_latent, d_query, base=10_000.0):
+        super().__init__()
+        self.n_heads, self.d_head, self.d_rope, self.base = n_heads, d_head, d_rope, base
+        sizes = {"dq": (d_model, d_query), "uq": (d_query, n_heads * d_head), "qr": (d_query, n_heads * d_rope)}
+        sizes |= {"dkv": (d_model, d_latent), "uk": (d_latent, n_heads * d_head), "uv": (d_latent, n_heads * d_head)}
+        sizes |= {"kr": (d_model, d_rope), "o": (n_heads * d_head, d_model)}
+        for name, (wide_in, wide_out) in sizes.items():
+            self.add_module(f"w_{name}", nn.Linear(wide_in, wide_out, bias=False))
+        self.q_norm, self.kv_norm = nn.RMSNorm(d_query, 1e-6), nn.RMSNorm(d_latent, 1e-6)
+
+    def split(self, x):
+        return rearrange(x, "b l (h d) -> b h l d", h=self.n_heads)
+
+    def forward(self, x, cache=None):
+        start = 0 if cache is None else cache.length
+        positions = torch.arange(start, start + x.shape[1])
+        c_q, c_kv = self.q_norm(self.w_dq(x)), self.kv_norm(self.w_dkv(x))
+        q_c, q_r = self.split(self.w_uq(c_q)), rotate(self.split(self.w_qr(c_q)), positions, self.base)
+        k_r = self.w_kr(x)
+        if cache is not None:
+            c_kv, k_r = cache.update(c_kv, k_r)
+        k_c, v = self.split(self.w_uk(c_kv)), self.split(self.w_uv(c_kv))
+        k_r = k_r[:, None].expand(-1, self.n_heads, -1, -1)
+        q, k = torch.cat([q_c, q_r], -1), torch.cat([k_c, k_r], -1)
+        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2], x.device))
         return self.w_o(rearrange(out, "b h l d -> b l (h d)"))
 
 
@@ -876,7 +1165,7 @@ class MultiHeadLatentAttention(nn.Module):
         k_c, v = self.split(self.w_uk(c_kv)), self.split(self.w_uv(c_kv))
         k_r = k_r[:, None].expand(-1, self.n_heads, -1, -1)
         q, k = torch.cat([q_c, q_r], -1), torch.cat([k_c, k_r], -1)
-        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2]))
+        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2], x.device))
         return self.w_o(rearrange(out, "b h l d -> b l (h d)"))
 
 
@@ -907,7 +1196,7 @@ class MultiHeadLatentAttention(nn.Module):
         k_c, v = self.split(self.w_uk(c_kv)), self.split(self.w_uv(c_kv))
         k_r = k_r[:, None].expand(-1, self.n_heads, -1, -1)
         q, k = torch.cat([q_c, q_r], -1), torch.cat([k_c, k_r], -1)
-        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2]))
+        out = grouped_query_attention(q, k, v, causal_mask(q.shape[2], k.shape[2], x.device))
         return self.w_o(rearrange(out, "b h l d -> b l (h d)"))
 
 
@@ -972,7 +1261,7 @@ class MultiHeadLatentAttention(nn.Module):
         return self.w_o(rearrange(out, "b h l d -> b l (h d)"))
 
 
-@right("raw latents in the cache, normalised when used; keys by PyTorch's attention")
+@right("a mask by comparing places, PyTorch's attention")
 class MultiHeadLatentAttention(nn.Module):
     def __init__(self, d_model, n_heads, d_head, d_rope, d_latent, d_query, base=10_000.0):
         super().__init__()
@@ -990,12 +1279,11 @@ class MultiHeadLatentAttention(nn.Module):
     def forward(self, x, cache=None):
         start = 0 if cache is None else cache.length
         positions = torch.arange(start, start + x.shape[1])
-        c_q, c_kv = self.q_norm(self.w_dq(x)), self.w_dkv(x)
+        c_q, c_kv = self.q_norm(self.w_dq(x)), self.kv_norm(self.w_dkv(x))
         q_c, q_r = self.split(self.w_uq(c_q)), rotate(self.split(self.w_qr(c_q)), positions, self.base)
         k_r = rotate(self.w_kr(x), positions, self.base)
         if cache is not None:
             c_kv, k_r = cache.update(c_kv, k_r)
-        c_kv = self.kv_norm(c_kv)
         k_c, v = self.split(self.w_uk(c_kv)), self.split(self.w_uv(c_kv))
         k_r = k_r[:, None].expand(-1, self.n_heads, -1, -1)
         q, k = torch.cat([q_c, q_r], -1), torch.cat([k_c, k_r], -1)
@@ -1153,6 +1441,13 @@ def strided_mask(length, stride):
     return (distance >= 0) & ((distance < stride) | (place % stride == stride - 1))
 
 
+@wrong("fixed columns from token 0", says="not from token 0")
+def strided_mask(length, stride):
+    place = torch.arange(length)
+    distance = place[:, None] - place
+    return (distance >= 0) & ((distance < stride) | (place % stride == 0))
+
+
 @wrong("not causal", says="no token sees a later one")
 def strided_mask(length, stride):
     place = torch.arange(length)
@@ -1262,11 +1557,31 @@ def banded_attention(q, k, v, window):
     return torch.cat(rows, dim=2)
 
 
-@wrong("the filling before the first block is seen", says="the result differs")
+@wrong("the filling before the first block is seen", says="are filling")
 def banded_attention(q, k, v, window):
     k, v = (F.pad(x, (0, 0, window - 1, 0)).unfold(2, window, 1) for x in (k, v))
     scores = torch.einsum("bhid,bhidw->bhiw", q, k) / q.shape[-1] ** 0.5
     return torch.einsum("bhiw,bhidw->bhid", scores.softmax(-1), v)
+
+
+@wrong("single queries against all keys: l · l scores, a row at a time", says="scores outside the window are made")
+def banded_attention(q, k, v, window):
+    rows, place = [], torch.arange(q.shape[2])
+    for i in range(q.shape[2]):
+        scores = q[:, :, i : i + 1] @ k.mT / q.shape[-1] ** 0.5
+        scores = scores.masked_fill((place > i) | (place <= i - window), -torch.inf)
+        rows.append(scores.softmax(-1) @ v)
+    return torch.cat(rows, dim=2)
+
+
+@wrong("later tokens of the own block are seen", says="later tokens of its own block")
+def banded_attention(q, k, v, window):
+    length, outs = q.shape[2], []
+    for start in range(0, length, window):
+        first, stop = max(0, start - window), min(length, start + window)
+        mask = torch.arange(first, stop) > torch.arange(start, stop)[:, None] - window
+        outs.append(F.scaled_dot_product_attention(q[:, :, start:stop], k[:, :, first:stop], v[:, :, first:stop], mask))
+    return torch.cat(outs, dim=2)
 
 
 @right("a loop over the queries")
@@ -1305,6 +1620,14 @@ def banded_attention(q, k, v, window):
 @wrong("the dot product", says="not the dot product")
 def bipartite_soft_matching(metric, r):
     best, partner = (metric[:, ::2] @ metric[:, 1::2].mT).max(-1)
+    merged = best.argsort(descending=True)[:, :r]
+    return 2 * merged, 2 * partner.gather(1, merged) + 1
+
+
+@wrong("normalises along the tokens", says="along the features")
+def bipartite_soft_matching(metric, r):
+    unit = F.normalize(metric)
+    best, partner = (unit[:, ::2] @ unit[:, 1::2].mT).max(-1)
     merged = best.argsort(descending=True)[:, :r]
     return 2 * merged, 2 * partner.gather(1, merged) + 1
 
@@ -1402,6 +1725,42 @@ def merge_tokens(x, sizes, merged, into, rule="mean"):
                 row.append(tokens[tokens.norm(dim=-1).argmax()])
             else:
                 row.append(torch.stack([tokens[f % len(group), f] for f in range(x.shape[-1])]))
+        rows.append(torch.stack(row))
+        counts.append(torch.stack([sizes[i, group].sum() for group in groups.values()]))
+    return torch.stack(rows), torch.stack(counts)
+
+
+@wrong("`+=` at repeated places: one addition survives", says="adds one: scatter_add or index_add")
+def merge_tokens(x, sizes, merged, into, rule="mean"):
+    (b, n, d), rows = x.shape, torch.arange(x.shape[0])[:, None]
+    sums, counts = x * sizes[..., None], sizes.clone()
+    for j in range(merged.shape[1]):
+        gone, to = merged[:, j, None], into[:, j, None]
+        sums[rows, to] = (x * sizes[..., None])[rows, to] + sums[rows, gone]
+        counts[rows, to] = sizes[rows, to] + sizes[rows, gone]
+    stay = torch.ones(b, n, dtype=torch.bool).scatter(1, merged, False)
+    return (sums / counts[..., None])[stay].reshape(b, -1, d), counts[stay].reshape(b, -1)
+
+
+@wrong("takes turns from the receiver on", says="not the receiver first")
+def merge_tokens(x, sizes, merged, into, rule="mean"):
+    if rule not in ("mean", "magnitude", "interleave"):
+        raise ValueError(rule)
+    rows, counts = [], []
+    for i in range(len(x)):
+        gone = merged[i].tolist()
+        groups = {j: [j] for j in range(x.shape[1]) if j not in gone}
+        for start, to in zip(gone, into[i].tolist(), strict=True):
+            groups[to].append(start)
+        row = []
+        for group in groups.values():
+            tokens, size = x[i, group], sizes[i, group]
+            if rule == "mean":
+                row.append((tokens * size[:, None]).sum(0) / size.sum())
+            elif rule == "magnitude":
+                row.append(tokens[tokens.norm(dim=-1).argmax()])
+            else:
+                row.append(torch.stack([tokens[f % len(group), f] for f in range(x.shape[2])]))
         rows.append(torch.stack(row))
         counts.append(torch.stack([sizes[i, group].sum() for group in groups.values()]))
     return torch.stack(rows), torch.stack(counts)

@@ -95,7 +95,7 @@ def test_the_published_sizes(shown):
     assert found["Llama 2 7B"][0] == 262_144
     assert found["Llama 3 405B"][1] == 516_096 and found["DeepSeek-V3"] == (35_136, 70_272)  # Zhao et al. 2025, table 1
     assert found["DeepSeek-V3"][0] < found["Llama 3 8B"][0]
-    assert 4096 * found["Mistral 7B"][1] / 2**30 == 0.5
+    assert 4096 * found["Mistral 7B v0.1"][1] / 2**30 == 0.5
 
 
 def test_content_that_is_turned_cannot_be_absorbed(lesson):

@@ -125,7 +125,7 @@ def spread(q, k, v, mask=None):
 WRONG = {
     "grouped_query_attention": lambda right: spread,
     "rotate": lambda right: lambda x, positions, base: right(x, positions, base, interleaved=True),
-    "causal_mask": lambda right: lambda new, so_far: torch.ones(new, so_far, dtype=torch.bool),
+    "causal_mask": lambda right: lambda new, so_far, device=None: torch.ones(new, so_far, dtype=torch.bool),
 }
 
 
